@@ -1,0 +1,69 @@
+internal import Foundation
+internal import ParleyCore
+internal import Synchronization
+
+/// Tells the person, or the script, at the terminal once everything listens.
+final class Announcements: Sendable {
+    private let expected: Set<ServiceKind>
+    private let asJSON: Bool
+    private let dataFolder: String
+    private let addresses = Mutex<[ServiceKind: Endpoint]>([:])
+
+    init(expected: Set<ServiceKind>, asJSON: Bool, dataFolder: String) {
+        self.expected = expected
+        self.asJSON = asJSON
+        self.dataFolder = dataFolder
+    }
+
+    func listening(_ kind: ServiceKind, at endpoint: Endpoint) {
+        let all: [ServiceKind: Endpoint]? = self.addresses.withLock { addresses in
+            addresses[kind] = endpoint
+            return addresses.count == self.expected.count ? addresses : nil
+        }
+        guard let all else { return }
+        print(self.asJSON ? Self.json(all) : self.text(all))
+        fflush(nil)
+    }
+
+    private static func json(_ addresses: [ServiceKind: Endpoint]) -> String {
+        let named = Dictionary(uniqueKeysWithValues: addresses.map { ($0.rawValue, "http://\($1)") })
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let data = try? encoder.encode(named) else { return "{}" }
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    private func text(_ addresses: [ServiceKind: Endpoint]) -> String {
+        let paint = Paint.forStandardOutput
+        var lines = [paint.bold("The order system is up."), ""]
+        for kind in [ServiceKind.gateway] + ServiceKind.allCases.dropLast() {
+            guard let endpoint = addresses[kind] else { continue }
+            lines.append("  " + kind.rawValue.padding(toLength: 22, withPad: " ", startingAt: 0) + "http://\(endpoint)")
+        }
+        lines.append("  data".padding(toLength: 24, withPad: " ", startingAt: 0) + self.dataFolder)
+        guard let gateway = addresses[.gateway] else { return lines.joined(separator: "\n") }
+        lines += [
+            "", paint.bold("Try:"),
+            "  curl -si -X POST \(gateway)/api/v1/orders -H 'Content-Type: application/json' "
+                + #"-d '{"userId":"1","items":[{"productId":"1","quantity":2}]}'"#,
+            "  curl -s \(gateway)/api/v1/orders/<id>          # PENDING, then CONFIRMED, with its history",
+            "  curl -s \(gateway)/health",
+            "",
+            "  product 3 is out of stock; the card 4000000000000002 is declined (\"card\" in the order).",
+            "  Ctrl-C stops; everything is kept in \(self.dataFolder).",
+        ]
+        return lines.joined(separator: "\n")
+    }
+}
+
+/// Colours, only where a person sees them: on a terminal, and not when NO_COLOR is set (https://no-color.org).
+struct Paint {
+    let isOn: Bool
+
+    static var forStandardOutput: Paint {
+        let variables = ProcessInfo.processInfo.environment
+        return Paint(isOn: isatty(1) == 1 && variables["NO_COLOR"] == nil && variables["TERM"] != "dumb")
+    }
+
+    func bold(_ text: String) -> String { self.isOn ? "\u{1B}[1m\(text)\u{1B}[0m" : text }
+}

@@ -1,0 +1,99 @@
+internal import Logging
+internal import ParleyCore
+internal import ParleyDiscovery
+internal import ParleyGateway
+internal import ParleyHTTPServer
+internal import ParleySQLite
+internal import ServiceLifecycle
+
+/// Puts services together: the composition root, where the backends are chosen and everything is handed what it needs.
+struct Assembly {
+    let settings: Settings
+    let registry: InProcessRegistry
+    let announcements: Announcements
+    /// A service that runs alone takes `DB_URL` from the environment.
+    let isAlone: Bool
+    /// In the order of starting; they stop the other way round, so that the gateway goes first and the databases last.
+    private(set) var services: [any Service] = []
+    private var bus: SQLiteBackend?
+
+    init(settings: Settings, isAlone: Bool, announcements: Announcements) throws {
+        self.settings = settings
+        self.isAlone = isAlone
+        self.announcements = announcements
+        self.registry = InProcessRegistry(fallback: try settings.addresses())
+    }
+
+    /// - Parameter port: 0 for a free one.
+    mutating func add(_ kind: ServiceKind, port: Int) async throws {
+        switch kind {
+        case .userService: try await self.addUsers(port: port)
+        case .productService: try await self.addProducts(port: port)
+        case .inventoryService: try await self.addInventory(port: port)
+        case .paymentService: try await self.addPayments(port: port)
+        case .orderService: try await self.addOrders(port: port)
+        case .notificationService: try await self.addNotifications(port: port)
+        case .gateway: try self.addGateway(port: port)
+        }
+    }
+
+    mutating func append(_ service: any Service) { self.services.append(service) }
+
+    func logger(_ kind: ServiceKind) -> Logger { self.settings.logger(kind.rawValue) }
+
+    /// Opens a service's own database.
+    mutating func openDatabase(of kind: ServiceKind) async throws -> SQLiteBackend {
+        let path = try self.settings.databasePath(of: kind.rawValue, isAlone: self.isAlone)
+        let backend = try await SQLiteBackend(path: path, logger: self.logger(kind))
+        self.services.append(backend)
+        return backend
+    }
+
+    /// The bus that all services of this machine share.
+    mutating func openBus() async throws -> SQLiteBackend {
+        if let bus { return bus }
+        let backend = try await SQLiteBackend(path: "\(self.settings.data)/bus.db", logger: self.settings.logger("bus"))
+        self.services.append(backend)
+        self.bus = backend
+        return backend
+    }
+
+    mutating func addHTTP(_ kind: ServiceKind, port: Int, router: ParleyRouter, health: HealthRegister? = nil) {
+        var configuration = HTTPService.Configuration(name: kind.name, host: self.settings.host, port: port)
+        configuration.maxBodyBytes = 65_536
+        self.services.append(
+            HTTPService(
+                configuration: configuration,
+                router: router,
+                health: health,
+                registrar: self.registry,
+                onListening: { [announcements] in announcements.listening(kind, at: $0) },
+                logger: self.logger(kind)
+            )
+        )
+    }
+
+    private mutating func addGateway(port: Int) throws {
+        func route(_ prefix: String, _ kind: ServiceKind, _ allowed: [CIDR]? = nil) -> GatewayRoute {
+            GatewayRoute(prefix: prefix, service: kind.name, allowedClients: allowed)
+        }
+        let inside = ["10.0.0.0/8", "127.0.0.0/8", "::1/128"].compactMap { CIDR($0) }
+        let configuration = GatewayConfiguration(
+            host: self.settings.host,
+            port: port,
+            routes: [
+                route("/api/v1/users", .userService), route("/api/v1/products", .productService),
+                route("/api/v1/orders", .orderService), route("/api/v1/inventory", .inventoryService),
+                route("/api/v1/payments", .paymentService), route("/api/internal", .notificationService, inside),
+            ]
+        )
+        self.services.append(
+            try Gateway(
+                configuration: configuration,
+                resolver: self.registry,
+                onListening: { [announcements] in announcements.listening(.gateway, at: $0) },
+                logger: self.logger(.gateway)
+            )
+        )
+    }
+}

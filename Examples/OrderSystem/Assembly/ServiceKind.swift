@@ -1,0 +1,31 @@
+internal import ArgumentParser
+internal import ParleyCore
+
+/// The parts of the system, each with the port that the guide gives it.
+enum ServiceKind: String, CaseIterable, ExpressibleByArgument, Sendable {
+    case userService = "user-service"
+    case productService = "product-service"
+    case inventoryService = "inventory-service"
+    case paymentService = "payment-service"
+    case orderService = "order-service"
+    case notificationService = "notification-service"
+    case gateway
+
+    var name: ServiceName { ServiceName(stringLiteral: self.rawValue) }
+
+    var defaultPort: Int {
+        switch self {
+        case .userService: 8001
+        case .orderService: 8002
+        case .productService: 8003
+        case .notificationService: 8004
+        case .inventoryService: 8005
+        case .paymentService: 8006
+        case .gateway: 8080
+        }
+    }
+
+    /// The environment variable that says where this service is when it runs elsewhere, as in the guide's compose file:
+    /// `USER_SERVICE=user-service:8001`.
+    var addressVariable: String { self.rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined() }
+}

@@ -1,0 +1,59 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Logging
+internal import ParleyCore
+internal import ParleyDiscovery
+
+/// What every command that runs services is told.
+struct Settings: ParsableArguments {
+    @Option(help: ArgumentHelp("Folder for the SQLite files; created when missing.", valueName: "folder"))
+    var data = ProcessInfo.processInfo.environment["DATA_DIR"] ?? "./data"
+
+    @Option(help: "Address to listen on.")
+    var host = ProcessInfo.processInfo.environment["HOST"] ?? "127.0.0.1"
+
+    @Option(help: "trace, debug, info, notice, warning or error; logs go to standard error.")
+    var logLevel = "warning"
+
+    func validate() throws {
+        guard Logger.Level(rawValue: self.logLevel) != nil else {
+            throw ValidationError("--log-level '\(self.logLevel)' is none of trace, debug, info, notice, warning, error")
+        }
+    }
+
+    func logger(_ label: String) -> Logger {
+        var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+        logger.logLevel = Logger.Level(rawValue: self.logLevel) ?? .warning
+        return logger
+    }
+
+    /// Where a service's data is: `DB_URL=sqlite:PATH` for a service that runs alone, as in the guide, or the data
+    /// folder.
+    func databasePath(of name: String, isAlone: Bool) throws -> String {
+        let variables = ProcessInfo.processInfo.environment
+        guard isAlone, let url = variables["DB_URL"] else { return "\(self.data)/\(name).db" }
+        guard url.hasPrefix("sqlite:"), url.count > 7 else {
+            throw ValidationError(
+                "DB_URL is '\(url)'; this release stores in SQLite only: write sqlite:./data/\(name).db"
+            )
+        }
+        return String(url.dropFirst("sqlite:".count))
+    }
+
+    /// Where the services are that this process does not run itself.
+    func addresses() throws -> StaticResolver {
+        var endpoints: [ServiceName: [Endpoint]] = [:]
+        for kind in ServiceKind.allCases {
+            guard let text = ProcessInfo.processInfo.environment[kind.addressVariable] else {
+                endpoints[kind.name] = [Endpoint(host: "127.0.0.1", port: kind.defaultPort)]
+                continue
+            }
+            guard let endpoint = Endpoint(text) else {
+                throw ValidationError("\(kind.addressVariable) is '\(text)'; write host:port")
+            }
+            endpoints[kind.name] = [endpoint]
+        }
+        return StaticResolver(endpoints)
+    }
+}
+

@@ -1,0 +1,33 @@
+internal import ArgumentParser
+internal import Foundation
+internal import ParleyCore
+internal import ServiceLifecycle
+internal import UnixSignals
+
+/// Runs services until Ctrl-C or SIGTERM, and turns what goes wrong into one line for the person at the terminal.
+enum Runner {
+    static func run(
+        settings: Settings,
+        kinds: [ServiceKind],
+        isAlone: Bool,
+        asJSON: Bool,
+        port: (ServiceKind) -> Int
+    ) async throws {
+        do {
+            let announcements = Announcements(expected: Set(kinds), asJSON: asJSON, dataFolder: settings.data)
+            var assembly = try Assembly(settings: settings, isAlone: isAlone, announcements: announcements)
+            for kind in kinds { try await assembly.add(kind, port: port(kind)) }
+            var configuration = ServiceGroupConfiguration(
+                services: assembly.services.map { .init(service: $0) },
+                gracefulShutdownSignals: [.sigint, .sigterm],
+                logger: settings.logger("order-system")
+            )
+            // Ctrl-C means within five seconds; what has not finished by then goes on after the next start.
+            configuration.maximumGracefulShutdownDuration = .milliseconds(4_500)
+            try await ServiceGroup(configuration: configuration).run()
+        } catch let error as any RetryClassifiedError {
+            FileHandle.standardError.write(Data("order-system: \(error)\n".utf8))
+            throw ExitCode.failure
+        }
+    }
+}

@@ -1,0 +1,131 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Logging
+internal import ParleyCore
+internal import ServiceLifecycle
+
+/// Everything in one process.
+struct Up: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run the whole system in this process.",
+        discussion: """
+            EXAMPLES
+              order-system up
+              order-system up --port 9080 --data /tmp/shop
+              order-system up --ephemeral-ports --json     for scripts: free ports, printed as one line of JSON
+              order-system up --without payment-service    to see what happens when a participant is down
+            """
+    )
+
+    @OptionGroup var settings: Settings
+
+    @Option(help: "The gateway's port.")
+    var port = ServiceKind.gateway.defaultPort
+
+    @Flag(help: "Take free ports for everything; the services find each other all the same.")
+    var ephemeralPorts = false
+
+    @Option(help: ArgumentHelp("Leave a service out; may be given several times.", valueName: "service"))
+    var without: [ServiceKind] = []
+
+    @Flag(help: "Print the addresses as JSON.")
+    var json = false
+
+    func validate() throws {
+        guard (0...65_535).contains(self.port) else { throw ValidationError("--port must be 0 to 65535") }
+    }
+
+    func run() async throws {
+        let kinds = ServiceKind.allCases.filter { !self.without.contains($0) }
+        try await Runner.run(settings: self.settings, kinds: kinds, isAlone: false, asJSON: self.json) { kind in
+            if self.ephemeralPorts { return 0 }
+            return kind == .gateway ? self.port : kind.defaultPort
+        }
+    }
+}
+
+/// What a service that runs alone is told.
+struct SingleServiceOptions: ParsableArguments {
+    @OptionGroup var settings: Settings
+
+    @Option(help: "Port; 0 takes a free one. The default is the service's own.")
+    var port: Int?
+
+    @Flag(help: "Print the address as JSON.")
+    var json = false
+
+    func validate() throws {
+        guard (0...65_535).contains(self.port ?? 0) else { throw ValidationError("--port must be 0 to 65535") }
+    }
+}
+
+/// A service in a process of its own.
+protocol SingleServiceCommand: AsyncParsableCommand {
+    static var kind: ServiceKind { get }
+    var options: SingleServiceOptions { get }
+}
+
+extension SingleServiceCommand {
+    static func describe() -> CommandConfiguration {
+        CommandConfiguration(
+            commandName: self.kind.rawValue,
+            abstract: "Run the \(self.kind.rawValue) alone, on port \(self.kind.defaultPort).",
+            discussion: """
+                It finds the others by the environment (USER_SERVICE=host:port and so on) or on their usual ports, and \
+                stores in the data folder, or where DB_URL=sqlite:PATH says.
+                """
+        )
+    }
+
+    func run() async throws {
+        let port = self.options.port ?? Self.kind.defaultPort
+        try await Runner.run(
+            settings: self.options.settings,
+            kinds: [Self.kind],
+            isAlone: true,
+            asJSON: self.options.json
+        ) { _ in port }
+    }
+}
+
+struct UserServiceCommand: SingleServiceCommand {
+    static let kind = ServiceKind.userService
+    static let configuration = Self.describe()
+    @OptionGroup var options: SingleServiceOptions
+}
+
+struct ProductServiceCommand: SingleServiceCommand {
+    static let kind = ServiceKind.productService
+    static let configuration = Self.describe()
+    @OptionGroup var options: SingleServiceOptions
+}
+
+struct OrderServiceCommand: SingleServiceCommand {
+    static let kind = ServiceKind.orderService
+    static let configuration = Self.describe()
+    @OptionGroup var options: SingleServiceOptions
+}
+
+struct InventoryServiceCommand: SingleServiceCommand {
+    static let kind = ServiceKind.inventoryService
+    static let configuration = Self.describe()
+    @OptionGroup var options: SingleServiceOptions
+}
+
+struct PaymentServiceCommand: SingleServiceCommand {
+    static let kind = ServiceKind.paymentService
+    static let configuration = Self.describe()
+    @OptionGroup var options: SingleServiceOptions
+}
+
+struct NotificationServiceCommand: SingleServiceCommand {
+    static let kind = ServiceKind.notificationService
+    static let configuration = Self.describe()
+    @OptionGroup var options: SingleServiceOptions
+}
+
+struct GatewayCommand: SingleServiceCommand {
+    static let kind = ServiceKind.gateway
+    static let configuration = Self.describe()
+    @OptionGroup var options: SingleServiceOptions
+}

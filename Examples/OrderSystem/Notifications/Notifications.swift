@@ -1,0 +1,93 @@
+internal import Foundation
+internal import Hummingbird
+internal import ParleyCore
+internal import ParleyHTTPServer
+internal import ParleyMessaging
+internal import ParleySQLite
+
+struct Notification: Codable, Sendable, ResponseEncodable {
+    var id: Int
+    var orderId: String
+    var userId: String
+    var text: String
+    var sentAt: String
+}
+
+/// notification-service: tells customers what became of their orders. It listens to the orders' events as the group
+/// that the guide names, and its inbox makes sure that nobody is told twice.
+struct Notifications: Sendable {
+    static let group = "notification-service"
+
+    let backend: SQLiteBackend
+
+    static let schema = [
+        """
+        CREATE TABLE notification (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, order_id TEXT NOT NULL, user_id TEXT NOT NULL, text TEXT NOT NULL,
+            sent_at TEXT NOT NULL
+        )
+        """
+    ]
+
+    var router: ParleyRouter {
+        let router = ParleyRouter(service: "notification-service")
+        router.get("api/internal/notifications") { request, _ in
+            let order = request.uri.queryParameters["order"].map(String.init)
+            return try await self.backend.read { transaction in
+                try transaction.query(
+                    """
+                    SELECT id, order_id, user_id, text, sent_at FROM notification
+                    WHERE (?1 IS NULL OR order_id = ?1) ORDER BY id DESC LIMIT 100
+                    """,
+                    [.optional(order)]
+                ).compactMap(Self.notification)
+            }
+        }
+        return router
+    }
+
+    func handle(_ delivery: Delivery) async throws {
+        let event = try JSONDecoder().decode(OrderEvent.self, from: Data(delivery.message.data))
+        let text: String
+        switch delivery.message.type {
+        case "order.created": text = "We have your order \(event.orderId)."
+        case "order.confirmed": text = "Your order \(event.orderId) is confirmed."
+        case "order.cancelled":
+            text = "Your order \(event.orderId) was cancelled: \(event.reason ?? "no reason given")."
+        default: return
+        }
+        try await self.backend.withTransaction { transaction in
+            guard try self.backend.inbox.admit(delivery.message.id, to: Self.group, in: transaction) else { return }
+            try transaction.execute(
+                "INSERT INTO notification (order_id, user_id, text, sent_at) VALUES (?, ?, ?, ?)",
+                [.text(event.orderId), .text(event.userId), .text(text), .text(delivery.message.time.description)]
+            )
+        }
+    }
+
+    private static func notification(_ row: [SQLValue]) -> Notification? {
+        guard row.count == 5, let id = row[0].integer, let order = row[1].text, let user = row[2].text,
+            let text = row[3].text, let sentAt = row[4].text
+        else { return nil }
+        return Notification(id: Int(id), orderId: order, userId: user, text: text, sentAt: sentAt)
+    }
+}
+
+extension Assembly {
+    mutating func addNotifications(port: Int) async throws {
+        let backend = try await self.openDatabase(of: .notificationService)
+        try await backend.migrate("notification-service/1", Notifications.schema)
+        let notifications = Notifications(backend: backend)
+        var router = MessageRouter(
+            transport: try await self.openBus().transport,
+            logger: self.logger(.notificationService)
+        )
+        router.consume(try ConsumerGroup(Notifications.group, bindings: ["order.#"])) { delivery in
+            try await notifications.handle(delivery)
+        }
+        // Now, and not when it runs: an order that is placed in the meantime must not be missed.
+        try await router.declareGroups()
+        self.append(router)
+        self.addHTTP(.notificationService, port: port, router: notifications.router)
+    }
+}

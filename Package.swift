@@ -1,0 +1,201 @@
+// swift-tools-version: 6.2
+// The tower: a target imports only lower floors. `dev/check-floors` reads this manifest and refuses the rest.
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+func product(_ name: String, _ package: String) -> Target.Dependency { .product(name: name, package: package) }
+
+let package = Package(
+    name: "parley",
+    platforms: [.macOS(.v15)],
+    products: [
+        .library(name: "ParleyCore", targets: ["ParleyCore"]),
+        .library(name: "ParleyDiscovery", targets: ["ParleyDiscovery"]),
+        .library(name: "ParleyMessaging", targets: ["ParleyMessaging"]),
+        .library(name: "ParleySagas", targets: ["ParleySagas"]),
+        .library(name: "ParleySQLite", targets: ["ParleySQLite"]),
+        .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
+        .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
+        .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
+        .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
+        .executable(name: "order-system", targets: ["order-system"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-service-context", from: "1.5.1"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    ],
+    targets: [
+        // Floor 0: ground
+        .target(
+            name: "ParleyCore",
+            dependencies: [product("ServiceContextModule", "swift-service-context")],
+            swiftSettings: settings
+        ),
+
+        // Floor 1: engines
+        .target(name: "ParleyDiscovery", dependencies: ["ParleyCore"], swiftSettings: settings),
+        .target(
+            name: "ParleyMessaging",
+            dependencies: [
+                "ParleyCore", product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("DequeModule", "swift-collections"), product("HeapModule", "swift-collections"),
+                product("OrderedCollections", "swift-collections"),
+                product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+
+        // Floor 2: shared
+        .target(
+            name: "ParleySagas",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+
+        // Floor 3: edges and backends
+        .target(
+            name: "ParleySQLite",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleySagas", product("GRDB", "GRDB.swift"), product("GRDBSQLite", "GRDB.swift"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("DequeModule", "swift-collections"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyHTTPClient",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
+                product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyHTTPServer",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", product("Hummingbird", "hummingbird"),
+                product("HummingbirdCore", "hummingbird"), product("HTTPTypes", "swift-http-types"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOHTTPTypes", "swift-nio-extras"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyGateway",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
+                product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"),
+                product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
+                product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyTestKit",
+            dependencies: ["ParleyCore", "ParleyMessaging", "ParleySagas"],
+            swiftSettings: settings
+        ),
+
+        // Floor 5: applications
+        .executableTarget(
+            name: "order-system",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite",
+                "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
+                product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
+                product("UnixSignals", "swift-service-lifecycle"),
+            ],
+            path: "Examples/OrderSystem",
+            swiftSettings: settings
+        ),
+
+        // Tests of discovery and HTTP
+        .target(
+            name: "ParleyHTTPTestSupport",
+            dependencies: [
+                "ParleyCore", product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            path: "Tests/ParleyHTTPTestSupport",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyDiscoveryTests",
+            dependencies: ["ParleyCore", "ParleyDiscovery"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyHTTPClientTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyHTTPTestSupport",
+                product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
+                product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyHTTPServerTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPTestSupport",
+                product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
+                product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyGatewayTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient", "ParleyGateway",
+                "ParleyHTTPTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                product("Hummingbird", "hummingbird"), product("HTTPTypes", "swift-http-types"),
+                product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+
+        // The example, black box: it is built, run as a process and driven over HTTP.
+        .testTarget(
+            name: "OrderSystemTests",
+            dependencies: [
+                "order-system", product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+    ]
+)
