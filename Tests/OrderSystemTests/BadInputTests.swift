@@ -28,23 +28,100 @@ struct BadInputTests {
         Case(name: "malformed JSON", body: "{\"userId\":", status: 400, names: "JSON"),
         Case(name: "no body", body: "", status: 400, names: "JSON"),
         Case(name: "missing field", body: #"{"items":[]}"#, status: 400, names: "userId"),
-        Case(name: "wrong type", body: #"{"userId":"1","items":[{"productId":"1","quantity":"two"}]}"#, status: 400, names: "quantity"),
+        Case(
+            name: "wrong type",
+            body: #"{"userId":"1","items":[{"productId":"1","quantity":"two"}]}"#,
+            status: 400,
+            names: "quantity"
+        ),
         Case(name: "no items", body: #"{"userId":"1","items":[]}"#, status: 422, names: "items"),
-        Case(name: "zero", body: #"{"userId":"1","items":[{"productId":"1","quantity":0}]}"#, status: 422, names: "quantity"),
-        Case(name: "negative", body: #"{"userId":"1","items":[{"productId":"1","quantity":-3}]}"#, status: 422, names: "quantity"),
-        Case(name: "huge", body: #"{"userId":"1","items":[{"productId":"1","quantity":9223372036854775807}]}"#, status: 422, names: "quantity"),
-        Case(name: "over every integer", body: #"{"userId":"1","items":[{"productId":"1","quantity":1e99}]}"#, status: 400, names: "quantity"),
-        Case(name: "unknown product", body: #"{"userId":"1","items":[{"productId":"99","quantity":1}]}"#, status: 422, names: "99"),
-        Case(name: "product of path tricks", body: #"{"userId":"1","items":[{"productId":"../users/1","quantity":1}]}"#, status: 422, names: "../users/1"),
-        Case(name: "unknown user", body: #"{"userId":"nobody","items":[{"productId":"1","quantity":1}]}"#, status: 422, names: "nobody"),
-        Case(name: "too large", body: #"{"userId":""# + String(repeating: "x", count: 200_000) + #""}"#, status: 413, names: "65536"),
+        Case(
+            name: "zero",
+            body: #"{"userId":"1","items":[{"productId":"1","quantity":0}]}"#,
+            status: 422,
+            names: "quantity"
+        ),
+        Case(
+            name: "negative",
+            body: #"{"userId":"1","items":[{"productId":"1","quantity":-3}]}"#,
+            status: 422,
+            names: "quantity"
+        ),
+        Case(
+            name: "huge",
+            body: #"{"userId":"1","items":[{"productId":"1","quantity":9223372036854775807}]}"#,
+            status: 422,
+            names: "quantity"
+        ),
+        Case(
+            name: "over every integer",
+            body: #"{"userId":"1","items":[{"productId":"1","quantity":1e99}]}"#,
+            status: 400,
+            names: "quantity"
+        ),
+        Case(
+            name: "unknown product",
+            body: #"{"userId":"1","items":[{"productId":"99","quantity":1}]}"#,
+            status: 422,
+            names: "99"
+        ),
+        Case(
+            name: "product of path tricks",
+            body: #"{"userId":"1","items":[{"productId":"../users/1","quantity":1}]}"#,
+            status: 422,
+            names: "../users/1"
+        ),
+        Case(
+            name: "unknown user",
+            body: #"{"userId":"nobody","items":[{"productId":"1","quantity":1}]}"#,
+            status: 422,
+            names: "nobody"
+        ),
+        Case(
+            name: "too large",
+            body: #"{"userId":""# + String(repeating: "x", count: 200_000) + #""}"#,
+            status: 413,
+            names: "65536"
+        ),
         Case(name: "wrong method", method: .DELETE, body: nil, contentType: nil, status: 405, names: "DELETE"),
         Case(name: "wrong content type", contentType: "text/plain", status: 415, names: "application/json"),
         Case(name: "no content type", contentType: nil, status: 415, names: "application/json"),
-        Case(name: "unknown order", method: .GET, path: "/api/v1/orders/nope", body: nil, contentType: nil, status: 404, names: "nope"),
-        Case(name: "unknown path", method: .GET, path: "/api/v2/orders", body: nil, contentType: nil, status: 404, names: "/api/v2/orders"),
-        Case(name: "bad limit", method: .GET, path: "/api/v1/orders?limit=0", body: nil, contentType: nil, status: 400, names: "limit"),
-        Case(name: "bad status", method: .GET, path: "/api/v1/orders?status=new", body: nil, contentType: nil, status: 400, names: "status"),
+        Case(
+            name: "unknown order",
+            method: .GET,
+            path: "/api/v1/orders/nope",
+            body: nil,
+            contentType: nil,
+            status: 404,
+            names: "nope"
+        ),
+        Case(
+            name: "unknown path",
+            method: .GET,
+            path: "/api/v2/orders",
+            body: nil,
+            contentType: nil,
+            status: 404,
+            names: "No service is behind this path"
+        ),
+        Case(
+            name: "bad limit",
+            method: .GET,
+            path: "/api/v1/orders?limit=0",
+            body: nil,
+            contentType: nil,
+            status: 400,
+            names: "limit"
+        ),
+        Case(
+            name: "bad status",
+            method: .GET,
+            path: "/api/v1/orders?status=new",
+            body: nil,
+            contentType: nil,
+            status: 400,
+            names: "status"
+        ),
     ]
 
     /// One system for all of them: whatever was thrown at it before, it must answer the next one.

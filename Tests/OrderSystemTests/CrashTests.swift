@@ -8,7 +8,7 @@ struct CrashTests {
     /// has its end, and nothing is lost or done twice.
     @Test func nothingIsLostWhenTheProcessIsKilledTenTimesUnderLoad() async throws {
         let data = try TemporaryFolder()
-        let accepted = Mutex<Set<String>>([])
+        let accepted = AcceptedOrders()
         var generator = SystemRandomNumberGenerator()
         for round in 0..<10 {
             let system = try await OrderSystemProcess.start(data: data)
@@ -22,27 +22,28 @@ struct CrashTests {
                             let card = (customer + number) % 7 == 0 ? "4000000000000002" : nil
                             guard let answer = try? await shop.place(card: card), answer.status == 202 else { return }
                             let id = try answer.decode(Shop.Order.self).id
-                            accepted.withLock { _ = $0.insert(id) }
+                            accepted.add(id)
                         }
                     }
                 }
                 // The moment is counted in accepted orders, not in time, so that a slow machine has its crash under
                 // load as well.
-                let before = accepted.withLock { $0.count }
+                let before = accepted.ids.count
                 let moment = Int.random(in: 1...60, using: &generator)
                 _ = try await eventually(within: .seconds(60), "\(moment) orders are accepted") {
-                    accepted.withLock { $0.count } >= before + moment ? true : nil
+                    accepted.ids.count >= before + moment ? true : nil
                 }
                 await system.killNow()
+                group.cancelAll()
                 try await group.waitForAll()
-                return accepted.withLock { $0.count } - before
+                return accepted.ids.count - before
             }
             #expect(placed > 0, "round \(round) had no load")
         }
         let system = try await OrderSystemProcess.start(data: data)
         let shop = Shop(base: system.gateway)
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for id in accepted.withLock({ $0 }) {
+            for id in accepted.ids {
                 group.addTask {
                     let order = try await shop.finished(id, within: .seconds(120))
                     #expect(order.isOver)
@@ -61,27 +62,37 @@ struct CrashTests {
         let data = try TemporaryFolder()
         let system = try await OrderSystemProcess.start(data: data)
         let shop = Shop(base: system.gateway)
-        let accepted = Mutex<[String]>([])
+        let accepted = AcceptedOrders()
         let (status, took) = try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<8 {
                 group.addTask {
                     while let answer = try? await shop.place(), answer.status == 202 {
                         let id = try answer.decode(Shop.Order.self).id
-                        accepted.withLock { $0.append(id) }
+                        accepted.add(id)
                     }
                 }
             }
-            _ = try await eventually("there is load") { accepted.withLock { $0.count } > 20 ? true : nil }
+            _ = try await eventually("there is load") { accepted.ids.count > 20 ? true : nil }
             let end = await system.interrupt()
+            group.cancelAll()
             try await group.waitForAll()
             return end
         }
         #expect(status == 0)
         #expect(took < .seconds(5))
         let again = try await OrderSystemProcess.start(data: data)
-        for id in accepted.withLock({ $0 }) {
+        for id in accepted.ids {
             #expect(try await Shop(base: again.gateway).finished(id).status == "CONFIRMED")
         }
         try await Shop(base: again.gateway).checkThatEverythingAddsUp()
     }
+}
+
+/// The ids of the orders that were answered with 202.
+private final class AcceptedOrders: Sendable {
+    private let state = Mutex<Set<String>>([])
+
+    var ids: Set<String> { self.state.withLock { $0 } }
+
+    func add(_ id: String) { self.state.withLock { _ = $0.insert(id) } }
 }

@@ -137,7 +137,13 @@ private final class Output: Sendable {
     func append(_ data: Data, isError: Bool, _ handle: FileHandle) {
         if data.isEmpty { handle.readabilityHandler = nil }
         self.change { state in
-            if data.isEmpty { state.openPipes -= 1 } else if isError { state.error += data } else { state.output += data }
+            if data.isEmpty {
+                state.openPipes -= 1
+            } else if isError {
+                state.error += data
+            } else {
+                state.output += data
+            }
         }
     }
 

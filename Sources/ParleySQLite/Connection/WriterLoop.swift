@@ -80,6 +80,7 @@ final class WriterLoop {
         }
         var done: [any WriteJob] = []
         done.reserveCapacity(batch.count)
+        var refused: [Refused] = []
         var rings = Rings()
         // Again only when one job lost the transaction for all the others; that one is out then, so this ends.
         while done.isEmpty, !batch.isEmpty {
@@ -88,9 +89,10 @@ final class WriterLoop {
             } catch {
                 self.lock.release()
                 self.fail(batch, error)
+                self.finish(refused)
                 return Rings()
             }
-            self.runAll(&batch, connection, &done, &rings)
+            self.runAll(&batch, connection, &done, &refused, &rings)
         }
         if !done.isEmpty {
             do {
@@ -98,7 +100,7 @@ final class WriterLoop {
             } catch {
                 if !connection.isInAutocommit { try? connection.database.rollback() }
                 self.lock.release()
-                self.fail(done, error)
+                self.fail(done + refused.map(\.job), error)
                 return Rings()
             }
         } else if !connection.isInAutocommit {
@@ -106,13 +108,15 @@ final class WriterLoop {
         }
         self.lock.release()
         for job in done { job.finish(nil) }
+        self.finish(refused)
         return rings
     }
 
     /// On return either the transaction is open and `done` has run in it, or it is over and `batch` has those that are
     /// to run again.
     private func runAll(
-        _ batch: inout [any WriteJob], _ connection: SQLConnection, _ done: inout [any WriteJob], _ rings: inout Rings
+        _ batch: inout [any WriteJob], _ connection: SQLConnection, _ done: inout [any WriteJob],
+        _ refused: inout [Refused], _ rings: inout Rings
     ) {
         let needsSavepoints = batch.count > 1
         for (index, job) in batch.enumerated() {
@@ -155,7 +159,7 @@ final class WriterLoop {
                 rings.formUnion(transaction.rings)
                 continue
             }
-            job.finish(failure)
+            refused.append(Refused(job: job, failure: failure))
             if connection.isInAutocommit {
                 batch = done + batch[(index + 1)...]
                 done.removeAll()
@@ -164,6 +168,17 @@ final class WriterLoop {
             }
         }
         batch.removeAll()
+    }
+
+    /// A job that threw. It may have thrown because of what a job before it in the group wrote ("this exists already"), so
+    /// its caller learns of it when that is stored, and not before.
+    private struct Refused {
+        let job: any WriteJob
+        let failure: any Error
+    }
+
+    private func finish(_ refused: [Refused]) {
+        for refusal in refused { refusal.job.finish(refusal.failure) }
     }
 
     /// A closure got a COMMIT past the check.

@@ -11,7 +11,7 @@ enum SagaClaiming {
         func take(_ id: String, isTakeOver: Bool) throws {
             let row = try connection.first(
                 """
-                UPDATE parley_saga SET owner = ?, epoch = epoch + 1, version = version + 1,
+                UPDATE parley_saga SET owner = ?, due_at = NULL, epoch = epoch + 1, version = version + 1,
                     is_uncertain = max(is_uncertain, ?)
                 WHERE id = ? RETURNING \(SagaRow.columns)
                 """, [.text(owner), .integer(isTakeOver ? 1 : 0), .text(id)], { $0.values }

@@ -94,16 +94,10 @@ public final class SQLiteTransport: MessageTransport {
     public func withSubscription<Value>(
         to group: String, prefetch: Int, _ body: (DeliverySequence) async throws -> Value
     ) async throws -> Value {
-        guard (1...1_000).contains(prefetch) else {
-            throw MessagingError(
-                .invalidGroup, "subscription to '\(group)': prefetch must be 1 to 1,000, not \(prefetch)",
-                retry: .permanent
-            )
-        }
         let entry = try await translatingClosed { try await self.core.read { try GroupCache.find(group, $0) } }
         guard let entry else { throw Self.unknown(group) }
         self.groupIDs.withLock { $0[group] = entry.id }
-        let subscription = Subscription(core: self.core, group: entry, prefetch: prefetch)
+        let subscription = Subscription(core: self.core, group: entry, prefetch: min(1_000, max(1, prefetch)))
         let registration = self.core.bells.register(subscription.signal, group: entry.id)
         let result: Result<Value, any Error>
         do {
