@@ -197,5 +197,14 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // The README's example, compiled and run.
+        .testTarget(
+            name: "DocumentationTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleySQLite", product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
     ]
 )

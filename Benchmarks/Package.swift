@@ -1,0 +1,33 @@
+// swift-tools-version: 6.2
+// A package of its own, so that nobody who uses Parley builds its benchmarks. `dev/bench` runs them.
+import PackageDescription
+
+let package = Package(
+    name: "parley-benchmarks",
+    platforms: [.macOS(.v15)],
+    dependencies: [
+        .package(name: "parley", path: ".."),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    ],
+    targets: [
+        .executableTarget(
+            name: "parley-bench",
+            dependencies: [
+                .product(name: "ParleyCore", package: "parley"),
+                .product(name: "ParleyMessaging", package: "parley"),
+                .product(name: "ParleySagas", package: "parley"),
+                .product(name: "ParleySQLite", package: "parley"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: [
+                .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
+                .enableUpcomingFeature("MemberImportVisibility"),
+                .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+            ]
+        )
+    ]
+)
