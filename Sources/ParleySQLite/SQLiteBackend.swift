@@ -18,11 +18,11 @@ public import ServiceLifecycle
 /// ```
 /// ## Guarantees
 /// - What has returned is on disk (``SQLiteConfiguration/Durability/full``): it survives `kill -9` and power loss.
-/// - Writes that wait together share one commit and one sync of the disk; each is still a transaction of its own: one that
-///   throws takes back its own work only.
+/// - Writes that wait together share one commit and one sync of the disk; each is still a transaction of its own: one
+///   that throws takes back its own work only.
 /// - The positions of messages have no gaps and follow the order of the commits, over all processes.
-/// - A file that is no database, belongs to another program, is damaged or is newer than this program is refused, with the
-///   path and the reason, and not changed.
+/// - A file that is no database, belongs to another program, is damaged or is newer than this program is refused, with
+///   the path and the reason, and not changed.
 ///
 /// ## Limits
 /// - One machine: network file systems are refused.
@@ -39,12 +39,14 @@ public final class SQLiteBackend: Service, TransactionRunner {
 
     /// Opens the file, and creates it and its folder if need be. The backend works from now on, also without ``run()``.
     ///
-    /// - Throws: ``SQLiteError``: `invalidPath`, `notADatabase`, `foreignDatabase`, `newerSchema`, `corrupt`, `cannotOpen`,
-    ///   `networkFileSystem`, `diskFull`, or `busy` when another process holds the file for longer than
+    /// - Throws: ``SQLiteError``: `invalidPath`, `notADatabase`, `foreignDatabase`, `newerSchema`, `corrupt`,
+    ///   `cannotOpen`, `networkFileSystem`, `diskFull`, or `busy` when another process holds the file for longer than
     ///   ``SQLiteConfiguration/busyLimit``.
     public init(
-        path: String, configuration: SQLiteConfiguration = SQLiteConfiguration(),
-        time: any TimeSource = SystemTimeSource(), logger: Logger
+        path: String,
+        configuration: SQLiteConfiguration = SQLiteConfiguration(),
+        time: any TimeSource = SystemTimeSource(),
+        logger: Logger
     ) async throws {
         let configuration = configuration.clamped()
         let bells = Bells()
@@ -53,7 +55,12 @@ public final class SQLiteBackend: Service, TransactionRunner {
             try Self.open(path, configuration: configuration, bells: bells, logger: logger)
         }
         self.core = SQLiteCore(
-            writer: writer, pool: opened.pool, path: opened.path, configuration: configuration, time: time, bells: bells,
+            writer: writer,
+            pool: opened.pool,
+            path: opened.path,
+            configuration: configuration,
+            time: time,
+            bells: bells,
             logger: logger
         )
         self.transport = SQLiteTransport(core: self.core)
@@ -61,8 +68,6 @@ public final class SQLiteBackend: Service, TransactionRunner {
         self.inbox = SQLiteInbox(core: self.core)
         self.sagas = SQLiteSagaStore(core: self.core)
     }
-
-    deinit { self.core.beginClose() }
 
     /// Waits for the shutdown, then finishes the writes that wait already and closes the file.
     ///
@@ -81,11 +86,11 @@ public final class SQLiteBackend: Service, TransactionRunner {
     /// Runs `body` in a transaction on the writer's thread and returns after the commit.
     ///
     /// When the calling task is cancelled meanwhile, the transaction is done all the same and its outcome returned: a
-    /// caller always learns whether its commit happened. `body` may run again when the disk was full for one that shared
-    /// the commit, so it has no effects but on the transaction.
+    /// caller always learns whether its commit happened. `body` may run again when the disk was full for one that
+    /// shared the commit, so it has no effects but on the transaction.
     ///
-    /// - Throws: What `body` throws; ``SQLiteError``: `overloaded`, `busy`, `diskFull` and `closed` say that nothing was
-    ///   stored, `inputOutput` that it may have been.
+    /// - Throws: What `body` throws; ``SQLiteError``: `overloaded`, `busy`, `diskFull` and `closed` say that nothing
+    ///   was stored, `inputOutput` that it may have been.
     public func withTransaction<Value: Sendable>(
         _ body: @escaping @Sendable (any Transaction) throws -> Value
     ) async throws -> Value {
@@ -106,8 +111,8 @@ public final class SQLiteBackend: Service, TransactionRunner {
         }
     }
 
-    /// Applies a migration of the application's own tables, once for this file, in one transaction; several processes may
-    /// call it at the same time. Names that begin with `parley_` are the library's.
+    /// Applies a migration of the application's own tables, once for this file, in one transaction; several processes
+    /// may call it at the same time. Names that begin with `parley_` are the library's.
     ///
     /// - Parameter statements: One SQL statement each.
     /// - Returns: Whether it was applied now.
@@ -119,7 +124,10 @@ public final class SQLiteBackend: Service, TransactionRunner {
     }
 
     private static func open(
-        _ path: String, configuration: SQLiteConfiguration, bells: Bells, logger: Logger
+        _ path: String,
+        configuration: SQLiteConfiguration,
+        bells: Bells,
+        logger: Logger
     ) throws -> (loop: WriterLoop, opened: (pool: DatabasePool, path: String)) {
         let budget = BusyBudget(configuration.busyLimit)
         let opened = try DatabaseOpening(path: path, configuration: configuration, busyBudget: budget).open()
@@ -128,10 +136,17 @@ public final class SQLiteBackend: Service, TransactionRunner {
                 throw SQLiteError(.cannotOpen, path: opened.path + "-lock", "the lock file cannot be created")
             }
             let loop = WriterLoop(
-                pool: opened.pool, path: opened.path, configuration: configuration, lock: lock, bells: bells,
+                pool: opened.pool,
+                path: opened.path,
+                configuration: configuration,
+                lock: lock,
+                bells: bells,
                 doorbell: Self.doorbell(opened.path, bells, logger),
                 checkpointer: Checkpointer(
-                    path: opened.path, configuration: configuration, busyBudget: budget, logger: logger
+                    path: opened.path,
+                    configuration: configuration,
+                    busyBudget: budget,
+                    logger: logger
                 )
             )
             return (loop, opened)

@@ -10,6 +10,7 @@ import Synchronization
 struct Bench: Sendable {
     let folder: String
     let duration: Swift.Duration
+    let only: String?
     let logger: Logger
 
     func all(_ announce: (String) -> Void) async throws -> [Row] {
@@ -17,6 +18,7 @@ struct Bench: Sendable {
         let disk = try self.diskSyncs()
         var rows = [disk]
         func add(_ name: String, _ measure: () async throws -> Row) async throws {
+            if let only, !name.contains(only) { return }
             announce(name)
             var row = try await measure()
             row.syncs = disk.perSecond

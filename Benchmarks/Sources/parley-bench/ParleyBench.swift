@@ -12,6 +12,7 @@ struct ParleyBench: AsyncParsableCommand {
 
     @Option(help: "Seconds for each row.") var seconds = 5.0
     @Option(help: "Folder for the databases; its disk is what is measured.") var folder = "."
+    @Option(help: "Only rows whose name contains this.") var only: String?
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {
@@ -20,7 +21,7 @@ struct ParleyBench: AsyncParsableCommand {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         var logger = Logger(label: "bench") { StreamLogHandler.standardError(label: $0) }
         logger.logLevel = .warning
-        let bench = Bench(folder: folder, duration: .seconds(self.seconds), logger: logger)
+        let bench = Bench(folder: folder, duration: .seconds(self.seconds), only: self.only, logger: logger)
         let rows = try await bench.all { name in
             FileHandle.standardError.write(Data("  \(name) …\n".utf8))
         }

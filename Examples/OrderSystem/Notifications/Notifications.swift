@@ -88,6 +88,13 @@ extension Assembly {
         // Now, and not when it runs: an order that is placed in the meantime must not be missed.
         try await router.declareGroups()
         self.append(router)
+        self.append(
+            InboxJanitor(
+                inbox: backend.inbox,
+                consumers: [Notifications.group],
+                logger: self.logger(.notificationService)
+            )
+        )
         self.addHTTP(.notificationService, port: port, router: notifications.router)
     }
 }

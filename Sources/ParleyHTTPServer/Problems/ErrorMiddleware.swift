@@ -6,7 +6,8 @@ public import ParleyCore
 ///
 /// A ``ParleyRouter`` has it already, as its outermost middleware: Hummingbird's router turns `HTTPError`s into answers
 /// of its own form when they reach it. Errors that nobody meant for the client (everything but ``ProblemError``,
-/// ``ParleyCore/ProblemConvertible`` and Hummingbird's own) become a 500 without details, and are logged with them.
+/// ``ParleyCore/ProblemConvertible`` and Hummingbird's own) are answered without details and logged with them: 503 when
+/// they say that nothing was done (``ParleyCore/RetrySafety/notSent``), else 500.
 public struct ErrorMiddleware: RouterMiddleware {
     private let renderer: ProblemRenderer
 
@@ -33,7 +34,7 @@ extension ProblemRenderer {
         )
         if problem.status.code >= 500 {
             context.logger.log(
-                level: problem.status == .internalServerError ? .error : .debug, "request failed",
+                level: error is any ProblemConvertible ? .debug : .error, "request failed",
                 metadata: [
                     "http.method": "\(request.method)", "http.path": "\(request.uri.path)",
                     "http.status": "\(problem.status.code)", "error": "\(String(reflecting: error))",

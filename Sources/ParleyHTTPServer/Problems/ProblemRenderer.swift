@@ -43,6 +43,13 @@ package struct ProblemRenderer: Sendable {
                 detail: "\(self.service) is shutting down and stopped this work; part of it may have been done.",
                 headers: [.connection: "close"]
             )
+        case let error as any RetryClassifiedError where error.retry == .notSent:
+            // A full disk, a busy database, a queue at its limit: nothing was done, and later it may go well.
+            return ProblemError(
+                .serviceUnavailable, code: "unavailable",
+                detail: "\(self.service) could not do it just now; nothing was done. Try again later.",
+                headers: [.retryAfter: "1"]
+            )
         default:
             return ProblemError(
                 .internalServerError, code: "internal",

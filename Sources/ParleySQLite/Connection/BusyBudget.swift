@@ -9,7 +9,8 @@ final class BusyBudget: Sendable {
     private let current: Atomic<Int>
 
     init(_ limit: Duration) {
-        self.normalLimit = Int(clamping: limit.components.seconds) * 1_000
+        self.normalLimit =
+            Int(clamping: limit.components.seconds) * 1_000
             + Int(limit.components.attoseconds / 1_000_000_000_000_000)
         self.current = Atomic(self.normalLimit)
     }

@@ -47,7 +47,8 @@ final class Checkpointer {
             { context, _, _, pages in
                 context?.assumingMemoryBound(to: CInt.self).pointee = pages
                 return SQLITE_OK
-            }, self.pages
+            },
+            self.pages
         )
     }
 
@@ -83,8 +84,8 @@ final class Checkpointer {
         guard sqlite3_libversion_number() < Self.soundVersion else { return }
         self.logger.warning(
             """
-            Several processes use the file, and this SQLite has the WAL-reset bug. Parley's own processes are safe from \
-            it; let no other program write to the file meanwhile, or use SQLite 3.51.3 or newer.
+            Several processes use the file, and this SQLite has the WAL-reset bug. Parley's own processes keep out of \
+            each other's way; let no other program write to the file meanwhile, or use SQLite 3.51.3 or newer.
             """,
             metadata: ["sqlite.path": "\(self.path)", "sqlite.version": "\(String(cString: sqlite3_libversion()))"]
         )

@@ -77,7 +77,9 @@ struct DatabaseOpening {
             } catch {
                 let wrapped = SQLiteError.wrapping(error, path: path)
                 tries += 1
-                guard (wrapped as? SQLiteError)?.code == .busy, tries <= self.busyBudget.normalLimit else { throw wrapped }
+                guard (wrapped as? SQLiteError)?.code == .busy, tries <= self.busyBudget.normalLimit else {
+                    throw wrapped
+                }
                 pauseThread(.milliseconds(1))
             }
         }

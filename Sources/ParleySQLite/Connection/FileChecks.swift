@@ -1,9 +1,10 @@
+internal import ParleyCore
+
 #if canImport(Darwin)
 internal import Darwin
 #elseif canImport(Glibc)
 internal import Glibc
 #endif
-internal import ParleyCore
 
 /// What must hold of a path before SQLite is let near it.
 ///
@@ -93,8 +94,9 @@ enum FileChecks {
     private static func refuseNetworkFileSystem(_ folder: String, _ path: String) throws {
         guard let type = Self.fileSystemType(folder), Self.networkFileSystems.contains(type) else { return }
         throw SQLiteError(
-            .networkFileSystem, path: path,
-            "the folder is on a file system of type '\(type)', where SQLite's locks do not hold; use a disk of this machine"
+            .networkFileSystem,
+            path: path,
+            "the folder is on a file system of type '\(type)', where SQLite's locks do not hold; use a local disk"
         )
     }
 
@@ -113,7 +115,8 @@ enum FileChecks {
             // "36 35 98:0 /root /mnt options - ext3 …": the type is the first word after the lone dash.
             let text = line.withUnsafeBytes { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
             let words = text.split(separator: " ")
-            guard words.count > 2, words[2] == wanted, let dash = words.firstIndex(of: "-"), dash + 1 < words.count else {
+            guard words.count > 2, words[2] == wanted, let dash = words.firstIndex(of: "-"), dash + 1 < words.count
+            else {
                 continue
             }
             return String(words[dash + 1])

@@ -169,7 +169,9 @@ private struct Parser {
         guard self.take(UInt8(ascii: "\"")) else { return nil }
         let start = self.position
         // Nearly every string has no escape, and is copied as it stands.
-        while let byte = self.next, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 32 { self.position += 1 }
+        while let byte = self.next, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\"), byte >= 32 {
+            self.position += 1
+        }
         let plain = UnsafeBufferPointer(rebasing: self.bytes[start..<self.position])
         if self.take(UInt8(ascii: "\"")) { return String(decoding: plain, as: UTF8.self) }
         var output = Array(plain)

@@ -7,18 +7,19 @@ internal import Glibc
 /// Who writes next, among the processes that share one file: a fair lock in front of SQLite's own.
 ///
 /// SQLite's lock is unfair: who has just committed begins again at once, and the others, which look every millisecond,
-/// hardly ever find it free. Here a writer first takes its place (`gate`), then waits for its turn (`turn`) and gives the
-/// place up. The one that has just written must pass the gate again and finds the next one standing there, so writers
-/// take turns. The checkpointer takes its turn too; no commit of a Parley process falls into a checkpoint.
+/// hardly ever find it free. Here a writer first takes its place (`gate`), then waits for its turn (`turn`) and gives
+/// the place up. The one that has just written must pass the gate again and finds the next one standing there, so
+/// writers take turns. The checkpointer takes its turn too; no commit of a Parley process falls into a checkpoint.
 ///
-/// Two bytes of the file `<database>-lock`, locked as *open file descriptions*: two backends in one process exclude each
-/// other as well, and the operating system frees both when a process dies, however it dies.
+/// Two bytes of the file `<database>-lock`, locked as *open file descriptions*: two backends in one process exclude
+/// each other as well, and the operating system frees both when a process dies, however it dies.
 struct ProcessLock: ~Copyable {
     private let descriptor: CInt
 
     private static let gate: Int64 = 0
     private static let turn: Int64 = 1
-    /// Between two looks. Short, because the lock stands free for as long; it is slept only while another process writes.
+    /// Between two looks. Short, because the lock stands free for as long; it is slept only while another process
+    /// writes.
     private static let pause: Duration = .microseconds(100)
 
     #if canImport(Darwin)

@@ -29,6 +29,12 @@ final class SQLConnection {
         self.handle = handle
     }
 
+    /// The file of a connection that somebody else has opened.
+    static func path(of database: Database) -> String {
+        guard let handle = database.sqliteConnection, let name = sqlite3_db_filename(handle, "main") else { return "" }
+        return String(cString: name)
+    }
+
     /// No transaction is open: none was begun, or SQLite has rolled it back by itself (disk full, I/O error).
     var isInAutocommit: Bool { sqlite3_get_autocommit(self.handle) != 0 }
 
@@ -57,7 +63,9 @@ final class SQLConnection {
     }
 
     func first<Value>(
-        _ sql: String, _ arguments: [SQLValue] = [], _ body: (SQLRow) throws -> Value
+        _ sql: String,
+        _ arguments: [SQLValue] = [],
+        _ body: (SQLRow) throws -> Value
     ) throws -> Value? {
         let statement = try self.prepare(sql)
         defer { statement.reset() }
@@ -66,7 +74,9 @@ final class SQLConnection {
     }
 
     func rows<Value>(
-        _ sql: String, _ arguments: [SQLValue] = [], _ body: (SQLRow) throws -> Value
+        _ sql: String,
+        _ arguments: [SQLValue] = [],
+        _ body: (SQLRow) throws -> Value
     ) throws -> [Value] {
         var values: [Value] = []
         try self.forEachRow(sql, arguments) { values.append(try body($0)) }
@@ -103,7 +113,8 @@ final class SQLConnection {
     private func bind(_ arguments: [SQLValue], to statement: PreparedStatement, _ sql: String) throws {
         guard statement.parameterCount == arguments.count else {
             throw SQLiteError(
-                .statement, path: self.path,
+                .statement,
+                path: self.path,
                 "the statement has \(statement.parameterCount) parameters, \(arguments.count) values were given: "
                     + sql.prefix(200)
             )
@@ -123,9 +134,16 @@ final class SQLConnection {
             return text.withUTF8 { bytes in
                 bytes.withMemoryRebound(to: CChar.self) {
                     // An empty string has no address, and a null address would bind NULL.
-                    guard let address = $0.baseAddress else { return sqlite3_bind_text(statement, index, "", 0, copying) }
+                    guard let address = $0.baseAddress else {
+                        return sqlite3_bind_text(statement, index, "", 0, copying)
+                    }
                     return sqlite3_bind_text64(
-                        statement, index, address, UInt64($0.count), copying, UInt8(SQLITE_UTF8)
+                        statement,
+                        index,
+                        address,
+                        UInt64($0.count),
+                        copying,
+                        UInt8(SQLITE_UTF8)
                     )
                 }
             }

@@ -6,7 +6,8 @@ public struct SQLiteConfiguration: Sendable {
         private let kind: Kind
         public var description: String { self.kind.rawValue }
 
-        /// Power loss: the file is synced in every commit (`synchronous=FULL`). Writes that wait together share one sync.
+        /// Power loss: the file is synced in every commit (`synchronous=FULL`). Writes that wait together share one
+        /// sync.
         public static let full = Durability(kind: .full)
         /// The death of the process, but power loss takes the last commits back; the file stays consistent
         /// (`synchronous=NORMAL`).

@@ -16,8 +16,13 @@ final class SQLiteCore: Sendable {
     private let closed = Atomic(false)
 
     init(
-        writer: Writer, pool: DatabasePool, path: String, configuration: SQLiteConfiguration, time: any TimeSource,
-        bells: Bells, logger: Logger
+        writer: Writer,
+        pool: DatabasePool,
+        path: String,
+        configuration: SQLiteConfiguration,
+        time: any TimeSource,
+        bells: Bells,
+        logger: Logger
     ) {
         self.writer = writer
         self.pool = pool
@@ -27,6 +32,9 @@ final class SQLiteCore: Sendable {
         self.bells = bells
         self.logger = logger
     }
+
+    // Nobody can ask for anything any more: the thread finishes what waits and closes the file.
+    deinit { self.writer.close() }
 
     var isClosed: Bool { self.closed.load(ordering: .acquiring) }
 
@@ -38,7 +46,8 @@ final class SQLiteCore: Sendable {
     }
 
     func write<Value: Sendable>(
-        isEssential: Bool = false, _ body: @escaping @Sendable (SQLiteTransaction) throws -> Value
+        isEssential: Bool = false,
+        _ body: @escaping @Sendable (SQLiteTransaction) throws -> Value
     ) async throws -> Value {
         try await self.writer.perform(path: self.path, isEssential: isEssential, body)
     }
@@ -49,14 +58,17 @@ final class SQLiteCore: Sendable {
     }
 
     func readDatabase<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
-        guard !self.isClosed else {
-            throw SQLiteError(.closed, path: self.path, "the backend has been shut down", retry: .notSent)
-        }
+        guard !self.isClosed else { throw self.closedError }
         do {
             return try await self.pool.read(body)
-        } catch {
-            throw SQLiteError.wrapping(error, path: self.path)
+        } catch let error as DatabaseError {
+            // Closed in the meantime: GRDB calls that a misuse.
+            throw self.isClosed ? self.closedError : SQLiteError.wrapping(error, path: self.path)
         }
+    }
+
+    private var closedError: SQLiteError {
+        SQLiteError(.closed, path: self.path, "the backend has been shut down", retry: .notSent)
     }
 }
 

@@ -3,7 +3,8 @@ internal import GRDBSQLite
 internal import ParleyCore
 
 extension SQLiteError {
-    /// What SQLite's result code means for the caller. `detail` is SQLite's own sentence, `sql` the statement it spoke of.
+    /// What SQLite's result code means for the caller. `detail` is SQLite's own sentence, `sql` the statement it spoke
+    /// of.
     static func from(resultCode: CInt, detail: String, path: String, sql: String? = nil) -> SQLiteError {
         let statement = sql.map { "; statement: \($0.prefix(200))" } ?? ""
         let what = "SQLite \(resultCode): \(detail)\(statement)"
@@ -41,7 +42,9 @@ extension SQLiteError {
     static func wrapping(_ error: any Error, path: String) -> any Error {
         guard let error = error as? DatabaseError else { return error }
         return SQLiteError.from(
-            resultCode: error.extendedResultCode.rawValue, detail: error.message ?? "no message", path: path,
+            resultCode: error.extendedResultCode.rawValue,
+            detail: error.message ?? "no message",
+            path: path,
             sql: error.sql
         )
     }

@@ -56,7 +56,11 @@ public struct SQLiteError: RetryClassifiedError, CustomStringConvertible {
     public var cause: (any Error)?
 
     public init(
-        _ code: Code, path: String, _ message: String, retry: RetrySafety = .permanent, cause: (any Error)? = nil
+        _ code: Code,
+        path: String,
+        _ message: String,
+        retry: RetrySafety = .permanent,
+        cause: (any Error)? = nil
     ) {
         self.code = code
         self.path = path

@@ -26,8 +26,9 @@ public final class SQLiteTransaction: Transaction {
 
     /// A transaction that the application has begun and will end itself.
     public init(_ database: Database) throws {
-        self.path = database.description
-        self.connectionOrNil = try SQLConnection(database, path: database.description)
+        let path = SQLConnection.path(of: database)
+        self.path = path
+        self.connectionOrNil = try SQLConnection(database, path: path)
     }
 
     init(_ connection: SQLConnection) {
@@ -40,7 +41,8 @@ public final class SQLiteTransaction: Transaction {
         get throws {
             guard let connection = self.connectionOrNil else {
                 throw SQLiteError(
-                    .transactionOver, path: self.path,
+                    .transactionOver,
+                    path: self.path,
                     "the transaction was used after its scope; do all its work inside the closure"
                 )
             }
@@ -61,8 +63,8 @@ public final class SQLiteTransaction: Transaction {
         return try self.noticingLoss { try $0.rows(sql, arguments) { $0.values } }
     }
 
-    /// Some errors, a full disk among them, make SQLite roll the whole transaction back. A caller that ignores the error
-    /// must not go on outside of any transaction.
+    /// Some errors, a full disk among them, make SQLite roll the whole transaction back. A caller that ignores the
+    /// error must not go on outside of any transaction.
     private func noticingLoss<Value>(_ body: (SQLConnection) throws -> Value) throws -> Value {
         let connection = try self.connection
         do {
@@ -84,7 +86,9 @@ public final class SQLiteTransaction: Transaction {
         for control in Self.controlWords where word.count == control.utf8.count {
             guard zip(word, control.utf8).allSatisfy({ $0 | 0x20 == $1 }) else { continue }
             throw SQLiteError(
-                .statement, path: self.path, "'\(control)' is not allowed here: return to commit, throw to roll back"
+                .statement,
+                path: self.path,
+                "'\(control)' is not allowed here: return to commit, throw to roll back"
             )
         }
     }

@@ -1,9 +1,10 @@
+internal import DequeModule
+
 #if canImport(Darwin)
 internal import Darwin
 #elseif canImport(Glibc)
 internal import Glibc
 #endif
-internal import DequeModule
 
 /// What one caller wants done inside a transaction. `run` is called on the writer's thread, more than once when the
 /// transaction that it shared with others was lost; then `finish`, exactly once.
@@ -12,8 +13,8 @@ protocol WriteJob: AnyObject, Sendable {
     func finish(_ failure: (any Error)?)
 }
 
-/// The writer's intake: many tasks put in, one thread takes out. A mutex and a condition of the operating system, because
-/// the thread must be able to sleep on it; a lone write costs one wake-up, and a busy writer none.
+/// The writer's intake: many tasks put in, one thread takes out. A mutex and a condition of the operating system,
+/// because the thread must be able to sleep on it; a lone write costs one wake-up, and a busy writer none.
 final class WriteQueue: @unchecked Sendable {
     // @unchecked: everything below is touched only with `mutex` held.
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>

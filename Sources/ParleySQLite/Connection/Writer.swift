@@ -4,9 +4,9 @@ internal import Synchronization
 
 /// The one writer of this process: a thread that owns the write connection and commits in groups.
 ///
-/// What arrives while a commit is being synced to disk forms the next group: each caller's closure runs in a savepoint of
-/// its own, all of them share one `BEGIN IMMEDIATE … COMMIT` and one sync. A closure that throws takes back only its own
-/// savepoint.
+/// What arrives while a commit is being synced to disk forms the next group: each caller's closure runs in a savepoint
+/// of its own, all of them share one `BEGIN IMMEDIATE … COMMIT` and one sync. A closure that throws takes back only its
+/// own savepoint.
 ///
 /// It is a thread, not a task: SQLite blocks, and a blocked thread of Swift's pool is one core less for everybody.
 final class Writer: Sendable {
@@ -47,7 +47,9 @@ final class Writer: Sendable {
     ///
     /// Cancelling the waiting task changes nothing: what is in the queue is done, and the caller learns the outcome.
     func perform<Value: Sendable>(
-        path: String, isEssential: Bool = false, _ body: @escaping @Sendable (SQLiteTransaction) throws -> Value
+        path: String,
+        isEssential: Bool = false,
+        _ body: @escaping @Sendable (SQLiteTransaction) throws -> Value
     ) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
             let job = ValueJob(body, continuation)
@@ -56,7 +58,9 @@ final class Writer: Sendable {
             case .full:
                 job.finish(
                     SQLiteError(
-                        .overloaded, path: path, "too many writes wait for the disk; send less, or try again later",
+                        .overloaded,
+                        path: path,
+                        "too many writes wait for the disk; send less, or try again later",
                         retry: .notSent
                     )
                 )

@@ -12,8 +12,13 @@ final class WriterLoop {
     private let checkpointer: Checkpointer
 
     init(
-        pool: DatabasePool, path: String, configuration: SQLiteConfiguration, lock: consuming ProcessLock,
-        bells: Bells, doorbell: Doorbell?, checkpointer: Checkpointer
+        pool: DatabasePool,
+        path: String,
+        configuration: SQLiteConfiguration,
+        lock: consuming ProcessLock,
+        bells: Bells,
+        doorbell: Doorbell?,
+        checkpointer: Checkpointer
     ) {
         self.pool = pool
         self.path = path
@@ -71,9 +76,11 @@ final class WriterLoop {
         defer { batch.removeAll(keepingCapacity: true) }
         guard self.lock.acquire(within: self.configuration.busyLimit) else {
             let busy = SQLiteError(
-                .busy, path: self.path,
+                .busy,
+                path: self.path,
                 "another process has held the write lock for \(self.configuration.busyLimit); find it, or raise "
-                    + "busyLimit", retry: .notSent
+                    + "busyLimit",
+                retry: .notSent
             )
             for job in batch { job.finish(busy) }
             return Rings()
@@ -115,8 +122,11 @@ final class WriterLoop {
     /// On return either the transaction is open and `done` has run in it, or it is over and `batch` has those that are
     /// to run again.
     private func runAll(
-        _ batch: inout [any WriteJob], _ connection: SQLConnection, _ done: inout [any WriteJob],
-        _ refused: inout [Refused], _ rings: inout Rings
+        _ batch: inout [any WriteJob],
+        _ connection: SQLConnection,
+        _ done: inout [any WriteJob],
+        _ refused: inout [Refused],
+        _ rings: inout Rings
     ) {
         let needsSavepoints = batch.count > 1
         for (index, job) in batch.enumerated() {
@@ -150,7 +160,8 @@ final class WriterLoop {
                     }
                 }
             } catch {
-                // A savepoint that cannot be ended leaves the transaction in an unknown state: start over without this job.
+                // A savepoint that cannot be ended leaves the transaction in an unknown state: start over without this
+                // job.
                 failure = failure ?? SQLiteError.wrapping(error, path: self.path)
                 if !connection.isInAutocommit { try? connection.database.rollback() }
             }
@@ -170,8 +181,8 @@ final class WriterLoop {
         batch.removeAll()
     }
 
-    /// A job that threw. It may have thrown because of what a job before it in the group wrote ("this exists already"), so
-    /// its caller learns of it when that is stored, and not before.
+    /// A job that threw. It may have thrown because of what a job before it in the group wrote ("this exists already"),
+    /// so its caller learns of it when that is stored, and not before.
     private struct Refused {
         let job: any WriteJob
         let failure: any Error
@@ -184,7 +195,8 @@ final class WriterLoop {
     /// A closure got a COMMIT past the check.
     private func endedByJob() -> SQLiteError {
         SQLiteError(
-            .statement, path: self.path,
+            .statement,
+            path: self.path,
             "a closure ended the transaction by itself; return to commit, throw to roll back",
             retry: .mayHaveRun
         )

@@ -73,7 +73,10 @@ final class Bells: Sendable {
 
     /// Waits for a ring since `generation`, but no longer than until `instant` or for ``poll``.
     func wait(
-        for signal: Signal, after generation: UInt64, until instant: ContinuousClock.Instant?, on time: any TimeSource
+        for signal: Signal,
+        after generation: UInt64,
+        until instant: ContinuousClock.Instant?,
+        on time: any TimeSource
     ) async -> UInt64 {
         let latest = time.now.advanced(by: Self.poll)
         await signal.wait(after: generation, until: instant.map { min($0, latest) } ?? latest, on: time)

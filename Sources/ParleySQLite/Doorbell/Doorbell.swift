@@ -1,17 +1,18 @@
+internal import Foundation
+internal import ParleyCore
+internal import Synchronization
+
 #if canImport(Darwin)
 internal import Darwin
 #elseif canImport(Glibc)
 internal import Glibc
 #endif
-internal import Foundation
-internal import ParleyCore
-internal import Synchronization
 
 /// Wakes the other processes that work on the same file, 0.1 ms after a commit instead of at their next poll.
 ///
 /// Each backend listens on a unix datagram socket in a folder that belongs to the user and to the file:
-/// `/tmp/parley-<uid>/<device and inode>/<pid>-<n>.sock`. A datagram is one byte, the channels that have news. Rings are
-/// hints: a lost one costs at most the poll, a needless one a look. So sending never blocks, several rings within a
+/// `/tmp/parley-<uid>/<device and inode>/<pid>-<n>.sock`. A datagram is one byte, the channels that have news. Rings
+/// are hints: a lost one costs at most the poll, a needless one a look. So sending never blocks, several rings within a
 /// millisecond are one, and sockets of dead processes are swept away when they refuse.
 ///
 /// Sending happens on the writer's thread only; receiving has a thread of its own, which sleeps in `poll`.
@@ -59,8 +60,9 @@ final class Doorbell {
     }
 
     func close() {
-        self.listener.stop()
+        // In this order: the listener closes the socket, which the removal still uses.
         self.socket.remove()
+        self.listener.stop()
     }
 }
 

@@ -1,10 +1,11 @@
+internal import ParleyCore
+internal import Synchronization
+
 #if canImport(Darwin)
 internal import Darwin
 #elseif canImport(Glibc)
 internal import Glibc
 #endif
-internal import ParleyCore
-internal import Synchronization
 
 /// One backend's socket, and the addresses of the others on the same file.
 final class DoorbellSocket {
@@ -24,18 +25,18 @@ final class DoorbellSocket {
         let description: String
     }
 
-    static func failure(_ call: String) -> Failure { Failure(description: "\(call): \(String(cString: strerror(errno)))") }
+    static func failure(_ call: String) -> Failure {
+        Failure(description: "\(call): \(String(cString: strerror(errno)))")
+    }
 
     init(device: UInt64, inode: UInt64) throws {
         // Not $TMPDIR: two processes with different ones would not find each other.
         let user = "/tmp/parley-\(geteuid())"
         let folder = "\(user)/\(String(device, radix: 16))-\(String(inode, radix: 16))"
-        try Self.makePrivate(folder: user)
-        try Self.makePrivate(folder: folder)
-        let number = Self.count.add(1, ordering: .relaxed).newValue
+        let name = "\(getpid())-\(Self.count.add(1, ordering: .relaxed).newValue).sock"
         self.folder = folder
-        self.name = "\(getpid())-\(number).sock"
-        guard var address = Self.address("\(folder)/\(self.name)") else {
+        self.name = name
+        guard let address = Self.address("\(folder)/\(name)") else {
             throw Failure(description: "the path \(folder) is too long")
         }
         #if canImport(Darwin)
@@ -44,21 +45,40 @@ final class DoorbellSocket {
         self.descriptor = socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
         #endif
         guard self.descriptor >= 0 else { throw Self.failure("socket") }
-        // A dead process may have had the same number.
-        unlink("\(folder)/\(self.name)")
-        let bound = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(self.descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        guard bound == 0 else {
-            let failure = Self.failure("bind")
+        do {
+            try Self.makePrivate(folder: user)
+            try Self.bind(self.descriptor, to: address, in: folder, name)
+        } catch {
             Glue.close(self.descriptor)
-            throw failure
+            throw error
+        }
+        // Finds out who is dead.
+        _ = self.send(0)
+    }
+
+    private static func bind(_ descriptor: CInt, to address: sockaddr_un, in folder: String, _ name: String) throws {
+        var tries = 0
+        while true {
+            try Self.makePrivate(folder: folder)
+            // A dead process may have had the same number.
+            unlink("\(folder)/\(name)")
+            let bound = withUnsafePointer(to: address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    #if canImport(Darwin)
+                    Darwin.bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                    #else
+                    Glibc.bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                    #endif
+                }
+            }
+            if bound == 0 { return }
+            tries += 1
+            // The last one to leave has just removed the folder.
+            guard errno == ENOENT, tries < 10 else { throw Self.failure("bind") }
         }
     }
 
-    /// Sends to all others; `false` when one has no room for it now.
+    /// Sends to all others; `false` when one has no room for it now. 0 rings nothing, and sweeps away the dead ones.
     func send(_ byte: UInt8) -> Bool {
         self.listPeersIfChanged()
         var hadRoom = true
@@ -67,7 +87,12 @@ final class DoorbellSocket {
             let sent = withUnsafePointer(to: &self.peers[index]) {
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                     sendto(
-                        self.descriptor, &payload, 1, CInt(MSG_DONTWAIT), $0, socklen_t(MemoryLayout<sockaddr_un>.size)
+                        self.descriptor,
+                        &payload,
+                        1,
+                        CInt(MSG_DONTWAIT),
+                        $0,
+                        socklen_t(MemoryLayout<sockaddr_un>.size)
                     )
                 }
             }
@@ -83,6 +108,7 @@ final class DoorbellSocket {
 
     func remove() {
         unlink("\(self.folder)/\(self.name)")
+        _ = self.send(0)
         rmdir(self.folder)  // succeeds only for the last one
     }
 
@@ -118,7 +144,8 @@ final class DoorbellSocket {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            guard name.hasSuffix(".sock"), name != self.name, let address = Self.address("\(self.folder)/\(name)") else {
+            guard name.hasSuffix(".sock"), name != self.name, let address = Self.address("\(self.folder)/\(name)")
+            else {
                 continue
             }
             found.append(address)
@@ -126,8 +153,8 @@ final class DoorbellSocket {
         return found
     }
 
-    /// Makes the folder, or makes sure that the one that is there belongs to this user alone: in /tmp everybody can make
-    /// folders, and a stranger's sockets must not be rung or listened to.
+    /// Makes the folder, or makes sure that the one that is there belongs to this user alone: in /tmp everybody can
+    /// make folders, and a stranger's sockets must not be rung or listened to.
     private static func makePrivate(folder: String) throws {
         if mkdir(folder, 0o700) == 0 { return }
         guard errno == EEXIST else { throw Self.failure("mkdir \(folder)") }

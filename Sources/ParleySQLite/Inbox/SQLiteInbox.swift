@@ -37,18 +37,25 @@ public final class SQLiteInbox: Inbox {
     }
 
     private static func purgePortion(
-        _ consumer: String, _ window: Duration, _ keep: Int, _ connection: SQLConnection
+        _ consumer: String,
+        _ window: Duration,
+        _ keep: Int,
+        _ connection: SQLConnection
     ) throws -> Int {
-        let newest = try connection.first(
-            "SELECT max(admitted_at) FROM parley_inbox WHERE consumer = ?", [.text(consumer)], { $0.optionalInteger(0) }
-        ) ?? nil
+        let newest =
+            try connection.first(
+                "SELECT max(admitted_at) FROM parley_inbox WHERE consumer = ?",
+                [.text(consumer)],
+                { $0.optionalInteger(0) }
+            ) ?? nil
         guard let newest else { return 0 }
         var limit = newest.subtractingReportingOverflow(max(0, window.inMicroseconds)).partialValue
         if keep > 0 {
             // The oldest of those to keep; when there are fewer, all stay.
             let oldestKept = try connection.first(
                 "SELECT admitted_at FROM parley_inbox WHERE consumer = ? ORDER BY admitted_at DESC LIMIT 1 OFFSET ?",
-                [.text(consumer), .integer(keep - 1)], { $0.integer(0) }
+                [.text(consumer), .integer(keep - 1)],
+                { $0.integer(0) }
             )
             guard let oldestKept else { return 0 }
             limit = min(limit, oldestKept)
@@ -59,7 +66,8 @@ public final class SQLiteInbox: Inbox {
                 SELECT message FROM parley_inbox WHERE consumer = ?1 AND admitted_at < ?2
                 ORDER BY admitted_at LIMIT ?3
             )
-            """, [.text(consumer), .integer(limit), .integer(Self.portion)]
+            """,
+            [.text(consumer), .integer(limit), .integer(Self.portion)]
         )
     }
 }

@@ -2,7 +2,8 @@ internal import ParleyCore
 
 /// The library's own tables, and how a file gets from one version of them to the next.
 ///
-/// The version is the file's `user_version`; the file is ours when its `application_id` is ``DatabaseOpening/applicationID``.
+/// The version is the file's `user_version`; the file is ours when its `application_id` is
+/// ``DatabaseOpening/applicationID``.
 enum Schema {
     /// One entry for each version, in order; entries are never changed, only added.
     static let migrations: [[String]] = [SchemaVersion1.statements]
@@ -15,7 +16,8 @@ enum Schema {
         if id == DatabaseOpening.applicationID {
             guard version <= Self.migrations.count else {
                 throw SQLiteError(
-                    .newerSchema, path: connection.path,
+                    .newerSchema,
+                    path: connection.path,
                     "the file has schema \(version), this program knows \(Self.migrations.count); run the newer program"
                 )
             }
@@ -23,7 +25,8 @@ enum Schema {
         }
         guard id == 0, tables == 0 else {
             throw SQLiteError(
-                .foreignDatabase, path: connection.path,
+                .foreignDatabase,
+                path: connection.path,
                 id == 0
                     ? "the file holds \(tables) tables and indexes of another program; choose another path"
                     : "the file belongs to another program (application_id \(id)); choose another path"

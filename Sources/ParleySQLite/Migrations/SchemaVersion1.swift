@@ -168,7 +168,7 @@ enum SchemaVersion1 {
         CREATE INDEX parley_saga_owned ON parley_saga (owner)
         WHERE owner IS NOT NULL AND status IN ('running', 'stuck')
         """,
-        "CREATE INDEX parley_saga_stuck ON parley_saga (created_at) WHERE status = 'stuck'",
+        "CREATE INDEX parley_saga_status ON parley_saga (status, created_at)",
         "CREATE INDEX parley_saga_age ON parley_saga (created_at)",
         """
         CREATE TABLE parley_saga_event (

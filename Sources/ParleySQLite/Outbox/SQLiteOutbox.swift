@@ -3,8 +3,8 @@ public import ParleyMessaging
 
 /// The outbox in the file, beside the business rows: see `OutboxStore`.
 ///
-/// ``append(_:in:)`` takes any ``Transaction`` on this file. One of ``SQLiteBackend`` wakes the relay when it commits; a
-/// transaction on a connection of the application's own is found by the relay's poll, at most a second later.
+/// ``append(_:in:)`` takes any ``Transaction`` on this file. One of ``SQLiteBackend`` wakes the relay when it commits;
+/// a transaction on a connection of the application's own is found by the relay's poll, at most a second later.
 public final class SQLiteOutbox: OutboxStore {
     private let core: SQLiteCore
     private static let leaseName = "outbox"
@@ -13,8 +13,8 @@ public final class SQLiteOutbox: OutboxStore {
         self.core = core
     }
 
-    /// - Throws: ``MessagingError`` with `invalidMessage` or `invalidTopic` for a message that no transport would take: it
-    ///   would block the messages behind it for ever.
+    /// - Throws: ``MessagingError`` with `invalidMessage` or `invalidTopic` for a message that no transport would take:
+    ///   it would block the messages behind it for ever.
     public func append(_ messages: [Message], in transaction: any Transaction) throws {
         for message in messages { try message.validate(maximumBytes: self.core.configuration.maximumMessageBytes) }
         let now = SQLValue.integer(self.core.time.wallTime.microseconds)
@@ -22,7 +22,8 @@ public final class SQLiteOutbox: OutboxStore {
             try transaction.execute(
                 """
                 INSERT INTO parley_outbox (\(MessageRow.columns), appended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """, MessageRow.values(message) + CollectionOfOne(now)
+                """,
+                MessageRow.values(message) + CollectionOfOne(now)
             )
         }
         // Whose commit it is decides who can ring; this asks for no capability.
@@ -35,8 +36,14 @@ public final class SQLiteOutbox: OutboxStore {
             let connection = try transaction.connection
             let now = time.wallTime
             let current = try connection.first(
-                "SELECT owner, epoch, renewed_at, expires_at FROM parley_lease WHERE name = ?", [.text(Self.leaseName)]
-            ) { (owner: $0.optionalText(0), epoch: $0.integer(1), renewedAt: $0.timestamp(2), expiresAt: $0.timestamp(3)) }
+                "SELECT owner, epoch, renewed_at, expires_at FROM parley_lease WHERE name = ?",
+                [.text(Self.leaseName)]
+            ) {
+                (
+                    owner: $0.optionalText(0), epoch: $0.integer(1), renewedAt: $0.timestamp(2),
+                    expiresAt: $0.timestamp(3)
+                )
+            }
             if let current, let holder = current.owner, holder != owner, current.expiresAt > now,
                 // A lease from the future was written before the clock jumped back, and says nothing any more.
                 current.renewedAt <= now + Claim.clockTolerance
@@ -52,7 +59,7 @@ public final class SQLiteOutbox: OutboxStore {
                 """,
                 [
                     .text(Self.leaseName), .text(owner), .integer(epoch), .integer(now.microseconds),
-                    .integer((now + duration).microseconds),
+                    .integer((now + min(duration, Settling.longestDelay)).microseconds),
                 ]
             )
             return OutboxEpoch(owner: owner, number: epoch)
@@ -82,7 +89,8 @@ public final class SQLiteOutbox: OutboxStore {
                     WHERE earlier.key = message.key AND earlier.seq < message.seq AND earlier.next_try > ?1
                         AND earlier.next_try > 0
                 )) ORDER BY seq LIMIT ?2
-                """, [now, .integer(limit)]
+                """,
+                [now, .integer(limit)]
             ) { row in
                 let (message, isReadable) = MessageRow.read(row, from: 2)
                 guard isReadable else {
@@ -90,18 +98,22 @@ public final class SQLiteOutbox: OutboxStore {
                 }
                 return OutboxRow(id: row.integer(0), message: message, failures: row.int(1))
             }
-            let nextDue = try connection.first(
-                "SELECT min(next_try) FROM parley_outbox WHERE next_try > 0 AND next_try > ?", [now]
-            ) { $0.optionalInteger(0) } ?? nil
+            let nextDue =
+                try connection.first(
+                    "SELECT min(next_try) FROM parley_outbox WHERE next_try > 0 AND next_try > ?",
+                    [now]
+                ) { $0.optionalInteger(0) } ?? nil
             return OutboxBatch(rows: rows, nextDue: nextDue.map { Timestamp(microseconds: $0) })
         }
     }
 
     public func record(sent: [Int64], failed: [OutboxFailure], under epoch: OutboxEpoch) async throws -> Bool {
-        try await self.core.write { transaction in
+        try await self.core.write(isEssential: true) { transaction in
             let connection = try transaction.connection
             let newest = try connection.first(
-                "SELECT epoch FROM parley_lease WHERE name = ?", [.text(Self.leaseName)], { $0.integer(0) }
+                "SELECT epoch FROM parley_lease WHERE name = ?",
+                [.text(Self.leaseName)],
+                { $0.integer(0) }
             )
             guard newest == epoch.number else { return false }
             for id in sent { try connection.execute("DELETE FROM parley_outbox WHERE seq = ?", [.integer(id)]) }
@@ -121,25 +133,34 @@ public final class SQLiteOutbox: OutboxStore {
 
     public func statistics() async throws -> OutboxStatistics {
         try await self.core.read { connection in
-            let (pending, oldest) = try connection.first(
-                "SELECT count(*), (SELECT appended_at FROM parley_outbox ORDER BY seq LIMIT 1) FROM parley_outbox", [],
-                { ($0.int(0), $0.optionalInteger(1)) }
-            ) ?? (0, nil)
-            let blocked = try connection.first(
-                """
-                SELECT count(*) FROM parley_outbox AS message
-                WHERE next_try > 0 OR (key IS NOT NULL AND EXISTS (
-                    SELECT 1 FROM parley_outbox AS earlier
-                    WHERE earlier.key = message.key AND earlier.seq < message.seq AND earlier.next_try > 0
-                ))
-                """, [], { $0.int(0) }
-            ) ?? 0
-            let worst = try connection.first(
-                "SELECT last_error FROM parley_outbox WHERE next_try > 0 ORDER BY failures DESC, seq LIMIT 1", [],
-                { $0.optionalText(0) }
-            ) ?? nil
+            let (pending, oldest) =
+                try connection.first(
+                    "SELECT count(*), (SELECT appended_at FROM parley_outbox ORDER BY seq LIMIT 1) FROM parley_outbox",
+                    [],
+                    { ($0.int(0), $0.optionalInteger(1)) }
+                ) ?? (0, nil)
+            let blocked =
+                try connection.first(
+                    """
+                    SELECT count(*) FROM parley_outbox AS message
+                    WHERE next_try > 0 OR (key IS NOT NULL AND EXISTS (
+                        SELECT 1 FROM parley_outbox AS earlier
+                        WHERE earlier.key = message.key AND earlier.seq < message.seq AND earlier.next_try > 0
+                    ))
+                    """,
+                    [],
+                    { $0.int(0) }
+                ) ?? 0
+            let worst =
+                try connection.first(
+                    "SELECT last_error FROM parley_outbox WHERE next_try > 0 ORDER BY failures DESC, seq LIMIT 1",
+                    [],
+                    { $0.optionalText(0) }
+                ) ?? nil
             return OutboxStatistics(
-                pending: pending, blocked: blocked, oldest: oldest.map { Timestamp(microseconds: $0) },
+                pending: pending,
+                blocked: blocked,
+                oldest: oldest.map { Timestamp(microseconds: $0) },
                 worstFailure: worst
             )
         }

@@ -13,13 +13,17 @@ public final class SQLiteSagaStore: SagaStore {
     }
 
     public func create(
-        _ instance: SagaInstance, definition: String, events: [SagaEvent], in transaction: any Transaction
+        _ instance: SagaInstance,
+        definition: String,
+        events: [SagaEvent],
+        in transaction: any Transaction
     ) throws -> SagaInstance? {
         let created = try transaction.execute(
             """
             INSERT INTO parley_saga (\(SagaRow.columns))
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (type, business_key) DO NOTHING
-            """, SagaRow.values(instance)
+            """,
+            SagaRow.values(instance)
         )
         if created == 0 {
             let rows = try transaction.query(
@@ -38,7 +42,8 @@ public final class SQLiteSagaStore: SagaStore {
     }
 
     public func commit(
-        _ expected: SagaInstance, _ body: @escaping @Sendable (any Transaction) throws -> SagaTransition
+        _ expected: SagaInstance,
+        _ body: @escaping @Sendable (any Transaction) throws -> SagaTransition
     ) async throws -> SagaCommit {
         do {
             return try await self.core.write { transaction in
@@ -46,7 +51,9 @@ public final class SQLiteSagaStore: SagaStore {
                 let fence: [SQLValue] = [.text(expected.id), .integer(expected.version), .integer(expected.epoch)]
                 // Before the body too: on a state that has moved on it might fail for a reason that is none.
                 let isCurrent = try connection.first(
-                    "SELECT 1 FROM parley_saga WHERE id = ? AND version = ? AND epoch = ?", fence, { _ in true }
+                    "SELECT 1 FROM parley_saga WHERE id = ? AND version = ? AND epoch = ?",
+                    fence,
+                    { _ in true }
                 )
                 guard isCurrent != nil else { return .fenced }
                 let transition = try body(transaction)
@@ -98,7 +105,11 @@ public final class SQLiteSagaStore: SagaStore {
                 """
                 INSERT INTO parley_saga_worker (owner, renewed_at, expires_at) VALUES (?, ?, ?)
                 ON CONFLICT (owner) DO UPDATE SET renewed_at = excluded.renewed_at, expires_at = excluded.expires_at
-                """, [.text(owner), .integer(now.microseconds), .integer((now + max(.zero, lease)).microseconds)]
+                """,
+                [
+                    .text(owner), .integer(now.microseconds),
+                    .integer((now + min(Settling.longestDelay, max(.zero, lease))).microseconds),
+                ]
             )
             if isEnd { transaction.rings.channels.insert(.sagas) }
         }
@@ -115,15 +126,21 @@ public final class SQLiteSagaStore: SagaStore {
             conditions.append("\(column) = ?")
             values.append(.text(value))
         }
-        let filter = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
-        let arguments = values + [.integer(query.limit)]
-        return try await self.core.read { connection in
-            try connection.rows(
-                """
-                SELECT \(SagaRow.columns) FROM parley_saga \(filter)
-                ORDER BY status = 'stuck' DESC, created_at, id LIMIT ?
-                """, arguments
-            ) { try SagaRow.read($0.values, path: connection.path) }
+        let limit = query.limit
+        // Two questions, because one index cannot give both orders: stuck ones first, then by age.
+        let parts = query.status == nil ? ["status = 'stuck'", "status <> 'stuck'"] : ["true"]
+        let filters = parts.map { ([$0] + conditions).joined(separator: " AND ") }
+        return try await self.core.read { [values] connection in
+            var found: [SagaInstance] = []
+            for filter in filters where found.count < limit {
+                found += try connection.rows(
+                    """
+                    SELECT \(SagaRow.columns) FROM parley_saga WHERE \(filter) ORDER BY created_at, id LIMIT ?
+                    """,
+                    values + [.integer(limit - found.count)]
+                ) { try SagaRow.read($0.values, path: connection.path) }
+            }
+            return found
         }
     }
 
@@ -133,7 +150,8 @@ public final class SQLiteSagaStore: SagaStore {
                 """
                 SELECT seq, version, at, kind, state, next_state, action, attempt, detail FROM parley_saga_event
                 WHERE saga = ? ORDER BY seq
-                """, [.text(id)]
+                """,
+                [.text(id)]
             ) { try SagaRow.event($0, path: connection.path) }
         }
     }
@@ -141,7 +159,8 @@ public final class SQLiteSagaStore: SagaStore {
     public func definition(_ fingerprint: String) async throws -> String? {
         try await self.core.read { connection in
             try connection.first(
-                "SELECT json FROM parley_saga_definition WHERE fingerprint = ?", [.text(fingerprint)]
+                "SELECT json FROM parley_saga_definition WHERE fingerprint = ?",
+                [.text(fingerprint)]
             ) { $0.text(0) }
         }
     }

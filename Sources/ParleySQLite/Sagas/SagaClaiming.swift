@@ -4,7 +4,10 @@ internal import ParleySagas
 /// Finds sagas that nobody drives, in one transaction, by indexes that hold only those that are not over.
 enum SagaClaiming {
     static func claim(
-        owner: String, limit: Int, at now: Timestamp, _ connection: SQLConnection
+        owner: String,
+        limit: Int,
+        at now: Timestamp,
+        _ connection: SQLConnection
     ) throws -> (claim: SagaClaim, corrupt: [any Error]) {
         var claim = SagaClaim(instances: [], nextDue: nil)
         var corrupt: [any Error] = []
@@ -14,7 +17,9 @@ enum SagaClaiming {
                 UPDATE parley_saga SET owner = ?, due_at = NULL, epoch = epoch + 1, version = version + 1,
                     is_uncertain = max(is_uncertain, ?)
                 WHERE id = ? RETURNING \(SagaRow.columns)
-                """, [.text(owner), .integer(isTakeOver ? 1 : 0), .text(id)], { $0.values }
+                """,
+                [.text(owner), .integer(isTakeOver ? 1 : 0), .text(id)],
+                { $0.values }
             )
             guard let row else { return }
             do {
@@ -23,7 +28,8 @@ enum SagaClaiming {
                 // Not to be claimed again and again, and not in the way of the others: a person must look.
                 corrupt.append(error)
                 try connection.execute(
-                    "UPDATE parley_saga SET owner = NULL, due_at = NULL, status = 'stuck' WHERE id = ?", [.text(id)]
+                    "UPDATE parley_saga SET owner = NULL, due_at = NULL, status = 'stuck' WHERE id = ?",
+                    [.text(id)]
                 )
             }
         }
@@ -32,7 +38,8 @@ enum SagaClaiming {
             SELECT id FROM parley_saga
             WHERE owner IS NULL AND due_at IS NOT NULL AND status IN ('running', 'stuck') AND due_at <= ?
             ORDER BY due_at LIMIT ?
-            """, [.integer(now.microseconds), .integer(limit)]
+            """,
+            [.integer(now.microseconds), .integer(limit)]
         ) { $0.text(0) }
         for id in due { try take(id, isTakeOver: false) }
 
@@ -53,12 +60,15 @@ enum SagaClaiming {
                 try connection.execute("DELETE FROM parley_saga_worker WHERE owner = ?", [.text(holder)])
             }
         }
-        let nextDue = try connection.first(
-            """
-            SELECT min(due_at) FROM parley_saga
-            WHERE owner IS NULL AND due_at IS NOT NULL AND status IN ('running', 'stuck')
-            """, [], { $0.optionalInteger(0) }
-        ) ?? nil
+        let nextDue =
+            try connection.first(
+                """
+                SELECT min(due_at) FROM parley_saga
+                WHERE owner IS NULL AND due_at IS NOT NULL AND status IN ('running', 'stuck')
+                """,
+                [],
+                { $0.optionalInteger(0) }
+            ) ?? nil
         claim.nextDue = [nextDue, nextExpiry].compactMap { $0 }.min().map { Timestamp(microseconds: $0) }
         return (claim, corrupt)
     }
@@ -71,7 +81,9 @@ enum SagaClaiming {
                 """
                 SELECT owner FROM parley_saga
                 WHERE owner IS NOT NULL AND status IN ('running', 'stuck') AND owner > ? ORDER BY owner LIMIT 1
-                """, [.text(holders.last ?? "")], { $0.text(0) }
+                """,
+                [.text(holders.last ?? "")],
+                { $0.text(0) }
             )
             guard let next else { return holders }
             holders.append(next)
@@ -90,14 +102,20 @@ enum SagaClaiming {
     }
 
     private static func held(
-        by holder: String, isClaimer: Bool, _ claim: SagaClaim, _ limit: Int, _ connection: SQLConnection
+        by holder: String,
+        isClaimer: Bool,
+        _ claim: SagaClaim,
+        _ limit: Int,
+        _ connection: SQLConnection
     ) throws -> [String] {
         // What was just claimed has the claimer as its owner too, and must not be taken a second time.
         let taken = isClaimer ? Set(claim.instances.map(\.id)) : []
         return try connection.rows(
             """
             SELECT id FROM parley_saga WHERE owner IS NOT NULL AND status IN ('running', 'stuck') AND owner = ? LIMIT ?
-            """, [.text(holder), .integer(limit + taken.count)], { $0.text(0) }
+            """,
+            [.text(holder), .integer(limit + taken.count)],
+            { $0.text(0) }
         ).filter { !taken.contains($0) }
     }
 }

@@ -24,7 +24,8 @@ enum SagaRow {
         let id = row.first?.text ?? "?"
         func corrupt(_ column: String) -> SagaError {
             SagaError(
-                .corrupt, "\(path): parley_saga, row '\(id)': '\(column)' cannot be read; correct it or delete the row"
+                .corrupt,
+                "\(path): parley_saga, row '\(id)': '\(column)' cannot be read; correct it or delete the row"
             )
         }
         guard row.count == 18 else { throw corrupt("*") }
@@ -42,13 +43,24 @@ enum SagaRow {
         guard let status = SagaStatus(rawValue: try text(5, "status")) else { throw corrupt("status") }
         guard let effects = Self.effects(try text(14, "effects")) else { throw corrupt("effects") }
         return SagaInstance(
-            id: id, type: try text(1, "type"), businessKey: try text(2, "business_key"),
-            definition: try text(3, "definition"), state: try text(4, "state"), status: status,
-            version: try integer(6, "version"), epoch: try integer(7, "epoch"), owner: row[8].text,
-            attempt: Int(clamping: try integer(9, "attempt")), isUncertain: try integer(10, "is_uncertain") != 0,
-            enteredAt: try time(11, "entered_at"), dueAt: row[12].integer.map { Timestamp(microseconds: $0) },
-            input: try text(13, "input"), effects: effects, reason: row[15].text,
-            createdAt: try time(16, "created_at"), updatedAt: try time(17, "updated_at")
+            id: id,
+            type: try text(1, "type"),
+            businessKey: try text(2, "business_key"),
+            definition: try text(3, "definition"),
+            state: try text(4, "state"),
+            status: status,
+            version: try integer(6, "version"),
+            epoch: try integer(7, "epoch"),
+            owner: row[8].text,
+            attempt: Int(clamping: try integer(9, "attempt")),
+            isUncertain: try integer(10, "is_uncertain") != 0,
+            enteredAt: try time(11, "entered_at"),
+            dueAt: row[12].integer.map { Timestamp(microseconds: $0) },
+            input: try text(13, "input"),
+            effects: effects,
+            reason: row[15].text,
+            createdAt: try time(16, "created_at"),
+            updatedAt: try time(17, "updated_at")
         )
     }
 
@@ -118,12 +130,19 @@ enum SagaRow {
     static func event(_ row: SQLRow, path: String) throws -> SagaEvent {
         guard let kind = SagaEvent.Kind(rawValue: row.text(3)) else {
             throw SagaError(
-                .corrupt, "\(path): parley_saga_event, row \(row.integer(0)): '\(row.text(3).prefix(40))' is no kind of event"
+                .corrupt,
+                "\(path): parley_saga_event, row \(row.integer(0)): '\(row.text(3).prefix(40))' is no kind of event"
             )
         }
         return SagaEvent(
-            version: row.integer(1), at: row.timestamp(2), kind: kind, state: row.text(4), nextState: row.text(5),
-            action: row.optionalText(6), attempt: row.int(7), detail: row.optionalText(8)
+            version: row.integer(1),
+            at: row.timestamp(2),
+            kind: kind,
+            state: row.text(4),
+            nextState: row.text(5),
+            action: row.optionalText(6),
+            attempt: row.int(7),
+            detail: row.optionalText(8)
         )
     }
 }

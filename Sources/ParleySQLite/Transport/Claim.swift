@@ -35,7 +35,8 @@ struct Claim: Sendable {
         claim.owner = request.owner
         guard
             let (maximum, lease) = try connection.first(
-                "SELECT maximum_deliveries, lease_us FROM parley_group WHERE id = ?", [.integer(request.group)],
+                "SELECT maximum_deliveries, lease_us FROM parley_group WHERE id = ?",
+                [.integer(request.group)],
                 { ($0.int(0), $0.integer(1)) }
             )
         else {
@@ -68,13 +69,15 @@ struct Claim: Sendable {
                     """
                     UPDATE parley_delivery SET owner = ?, attempts = attempts + 1, token = token + 1
                     WHERE seq = ? AND grp = ?
-                    """, [.integer(owner), .integer(candidate.seq), .integer(request.group)]
+                    """,
+                    [.integer(owner), .integer(candidate.seq), .integer(request.group)]
                 )
                 bytes += message.data.count
                 claim.deliveries.append(
                     Delivery(
                         id: .init(group: request.groupName, sequence: candidate.seq, token: candidate.token + 1),
-                        message: message, attempt: Int(candidate.attempts) + 1,
+                        message: message,
+                        attempt: Int(candidate.attempts) + 1,
                         isLastAttempt: candidate.attempts + 1 >= maximum
                     )
                 )
@@ -98,21 +101,27 @@ struct Claim: Sendable {
             """
             SELECT seq, attempts, token, key FROM parley_delivery
             WHERE grp = ? AND is_head = 1 AND owner IS NULL AND due_at = 0 ORDER BY seq LIMIT ?
-            """, [.integer(group), .integer(limit)]
+            """,
+            [.integer(group), .integer(limit)]
         ) { Candidate(seq: $0.integer(0), attempts: $0.integer(1), token: $0.integer(2), key: $0.optionalText(3)) }
     }
 
     /// `nil` when it cannot be read; then it is where a person finds it, and no longer in the way of the others.
     private static func message(
-        of candidate: Candidate, _ group: Int64, _ now: Timestamp, _ connection: SQLConnection
+        of candidate: Candidate,
+        _ group: Int64,
+        _ now: Timestamp,
+        _ connection: SQLConnection
     ) throws -> Message? {
         let found = try connection.first(
-            "SELECT \(MessageRow.columns) FROM parley_message WHERE seq = ?", [.integer(candidate.seq)]
+            "SELECT \(MessageRow.columns) FROM parley_message WHERE seq = ?",
+            [.integer(candidate.seq)]
         ) { MessageRow.read($0, from: 0) }
         guard let found else {
             // Somebody has deleted the message by hand: there is nothing to deliver or to keep.
             try connection.execute(
-                "DELETE FROM parley_delivery WHERE seq = ? AND grp = ?", [.integer(candidate.seq), .integer(group)]
+                "DELETE FROM parley_delivery WHERE seq = ? AND grp = ?",
+                [.integer(candidate.seq), .integer(group)]
             )
             _ = try DeliveryRows.promote(key: candidate.key, group: group, connection)
             return nil
@@ -126,18 +135,30 @@ struct Claim: Sendable {
     }
 
     private static func kill(
-        _ candidate: Candidate, _ group: Int64, _ reason: String, _ now: Timestamp, _ connection: SQLConnection
+        _ candidate: Candidate,
+        _ group: Int64,
+        _ reason: String,
+        _ now: Timestamp,
+        _ connection: SQLConnection
     ) throws {
         // Whether another one became deliverable need not be told: this claim looks again.
         _ = try DeliveryRows.kill(
-            seq: candidate.seq, group: group, key: candidate.key, attempts: candidate.attempts, reason: reason, at: now,
+            seq: candidate.seq,
+            group: group,
+            key: candidate.key,
+            attempts: candidate.attempts,
+            reason: reason,
+            at: now,
             connection
         )
     }
 
     /// The row to own with, made or renewed when needed.
     private static func ownerRow(
-        _ claim: inout Claim, _ request: Request, at now: Timestamp, _ connection: SQLConnection
+        _ claim: inout Claim,
+        _ request: Request,
+        at now: Timestamp,
+        _ connection: SQLConnection
     ) throws -> Int64 {
         if let owner = claim.owner, !claim.deliveries.isEmpty { return owner }
         let expiresAt = now + claim.lease
@@ -146,7 +167,9 @@ struct Claim: Sendable {
             if request.needsRenewal {
                 claim.isRenewed = try Self.renew(owner, at: now, lease: claim.lease, connection)
                 if claim.isRenewed { return owner }
-            } else if try connection.first("SELECT 1 FROM parley_owner WHERE id = ?", [.integer(owner)], { _ in true }) != nil {
+            } else if try connection.first("SELECT 1 FROM parley_owner WHERE id = ?", [.integer(owner)], { _ in true })
+                != nil
+            {
                 return owner
             }
         }
@@ -186,14 +209,16 @@ struct Claim: Sendable {
     }
 
     private static func nextWake(_ request: Request, _ connection: SQLConnection) throws -> Timestamp? {
-        let due = try connection.first(
-            "SELECT min(due_at) FROM parley_delivery WHERE grp = ? AND owner IS NULL AND due_at > 0",
-            [.integer(request.group)]
-        ) { $0.optionalInteger(0) } ?? nil
-        let expiry = try connection.first(
-            "SELECT min(expires_at) FROM parley_owner WHERE grp = ? AND id <> ?",
-            [.integer(request.group), .integer(request.owner ?? 0)]
-        ) { $0.optionalInteger(0) } ?? nil
+        let due =
+            try connection.first(
+                "SELECT min(due_at) FROM parley_delivery WHERE grp = ? AND owner IS NULL AND due_at > 0",
+                [.integer(request.group)]
+            ) { $0.optionalInteger(0) } ?? nil
+        let expiry =
+            try connection.first(
+                "SELECT min(expires_at) FROM parley_owner WHERE grp = ? AND id <> ?",
+                [.integer(request.group), .integer(request.owner ?? 0)]
+            ) { $0.optionalInteger(0) } ?? nil
         return [due, expiry].compactMap { $0 }.min().map { Timestamp(microseconds: $0) }
     }
 }

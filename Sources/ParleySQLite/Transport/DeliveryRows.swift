@@ -9,14 +9,16 @@ enum DeliveryRows {
     static func insert(seq: Int64, group: Int64, key: SQLValue, _ connection: SQLConnection) throws {
         if key == .null {
             try connection.execute(
-                "INSERT INTO parley_delivery (seq, grp, is_head) VALUES (?, ?, 1)", [.integer(seq), .integer(group)]
+                "INSERT INTO parley_delivery (seq, grp, is_head) VALUES (?, ?, 1)",
+                [.integer(seq), .integer(group)]
             )
         } else {
             try connection.execute(
                 """
                 INSERT INTO parley_delivery (seq, grp, key, is_head)
                 VALUES (?1, ?2, ?3, NOT EXISTS (SELECT 1 FROM parley_delivery WHERE grp = ?2 AND key = ?3))
-                """, [.integer(seq), .integer(group), key]
+                """,
+                [.integer(seq), .integer(group), key]
             )
         }
     }
@@ -29,7 +31,8 @@ enum DeliveryRows {
             UPDATE parley_delivery SET is_head = 1
             WHERE grp = ?1
                 AND seq = (SELECT seq FROM parley_delivery WHERE grp = ?1 AND key = ?2 ORDER BY seq LIMIT 1)
-            """, [.integer(group), .text(key)]
+            """,
+            [.integer(group), .text(key)]
         ) > 0
     }
 
@@ -40,13 +43,19 @@ enum DeliveryRows {
             DELETE FROM parley_message
             WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM parley_delivery WHERE seq = ?1)
                 AND NOT EXISTS (SELECT 1 FROM parley_dead_letter WHERE seq = ?1)
-            """, [.integer(seq)]
+            """,
+            [.integer(seq)]
         )
     }
 
     /// Moves a delivery to the dead letters; says whether another one has become deliverable by that.
     static func kill(
-        seq: Int64, group: Int64, key: String?, attempts: Int64, reason: String, at now: Timestamp,
+        seq: Int64,
+        group: Int64,
+        key: String?,
+        attempts: Int64,
+        reason: String,
+        at now: Timestamp,
         _ connection: SQLConnection
     ) throws -> Bool {
         try connection.execute(
@@ -54,7 +63,8 @@ enum DeliveryRows {
             [.integer(seq), .integer(group), .text(reason), .integer(attempts), .integer(now.microseconds)]
         )
         try connection.execute(
-            "DELETE FROM parley_delivery WHERE seq = ? AND grp = ?", [.integer(seq), .integer(group)]
+            "DELETE FROM parley_delivery WHERE seq = ? AND grp = ?",
+            [.integer(seq), .integer(group)]
         )
         return try Self.promote(key: key, group: group, connection)
     }

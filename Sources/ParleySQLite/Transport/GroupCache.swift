@@ -52,7 +52,8 @@ final class GroupCache: Sendable {
 
     static func find(_ name: String, _ connection: SQLConnection) throws -> Entry? {
         try connection.first(
-            "SELECT id, name, bindings, maximum_deliveries, lease_us FROM parley_group WHERE name = ?", [.text(name)]
+            "SELECT id, name, bindings, maximum_deliveries, lease_us FROM parley_group WHERE name = ?",
+            [.text(name)]
         ) { try Self.entry($0, connection.path) }
     }
 
@@ -62,12 +63,17 @@ final class GroupCache: Sendable {
                 throw SQLiteError(.corruptRow, path: path, "'bindings' is no JSON array of strings")
             }
             let group = try ConsumerGroup(
-                row.text(1), bindings: bindings, maximumDeliveries: row.int(3), lease: .microseconds(row.integer(4))
+                row.text(1),
+                bindings: bindings,
+                maximumDeliveries: row.int(3),
+                lease: .microseconds(row.integer(4))
             )
             return Entry(id: row.integer(0), group: group)
         } catch {
             throw SQLiteError(
-                .corruptRow, path: path, "parley_group, row \(row.integer(0)) cannot be read; declare the group again",
+                .corruptRow,
+                path: path,
+                "parley_group, row \(row.integer(0)) cannot be read; declare the group again",
                 cause: error
             )
         }

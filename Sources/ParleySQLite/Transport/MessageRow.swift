@@ -20,17 +20,25 @@ enum MessageRow {
     static func read(_ row: SQLRow, from first: CInt) -> (message: Message, isReadable: Bool) {
         let headers = JSONText.dictionary(row.text(first + 8))
         let message = Message(
-            id: row.text(first), source: row.text(first + 1), type: row.text(first + 2),
-            subject: row.optionalText(first + 3), time: row.timestamp(first + 4),
-            dataContentType: row.optionalText(first + 5), data: row.blob(first + 9), topic: row.text(first + 6),
-            key: row.optionalText(first + 7), headers: headers ?? [:]
+            id: row.text(first),
+            source: row.text(first + 1),
+            type: row.text(first + 2),
+            subject: row.optionalText(first + 3),
+            time: row.timestamp(first + 4),
+            dataContentType: row.optionalText(first + 5),
+            data: row.blob(first + 9),
+            topic: row.text(first + 6),
+            key: row.optionalText(first + 7),
+            headers: headers ?? [:]
         )
         return (message, headers != nil)
     }
 
     static func corrupt(path: String, table: String, row: Int64) -> SQLiteError {
         SQLiteError(
-            .corruptRow, path: path, "\(table), row \(row): 'headers' is no JSON object of strings; correct or delete it"
+            .corruptRow,
+            path: path,
+            "\(table), row \(row): 'headers' is no JSON object of strings; correct or delete it"
         )
     }
 }

@@ -20,11 +20,16 @@ struct SQLiteDeadLetters: DeadLetterStore {
                     FROM parley_dead_letter AS letter JOIN parley_group ON parley_group.id = letter.grp
                         JOIN parley_message AS message ON message.seq = letter.seq
                     WHERE letter.id > ?1 \(condition) ORDER BY letter.id LIMIT ?2
-                    """, [.integer(after), .integer(limit)] + (group.map { [SQLValue.text($0)] } ?? [])
+                    """,
+                    [.integer(after), .integer(limit)] + (group.map { [SQLValue.text($0)] } ?? [])
                 ) { row in
                     DeadLetter(
-                        id: row.integer(0), group: row.text(1), message: MessageRow.read(row, from: 5).message,
-                        reason: row.text(2), attempts: row.int(3), diedAt: row.timestamp(4)
+                        id: row.integer(0),
+                        group: row.text(1),
+                        message: MessageRow.read(row, from: 5).message,
+                        reason: row.text(2),
+                        attempts: row.int(3),
+                        diedAt: row.timestamp(4)
                     )
                 }
             }
@@ -43,12 +48,16 @@ struct SQLiteDeadLetters: DeadLetterStore {
                         """
                         INSERT INTO parley_message (\(MessageRow.columns), published_at)
                         SELECT \(MessageRow.columns), published_at FROM parley_message WHERE seq = ?
-                        """, [.integer(letter.seq)]
+                        """,
+                        [.integer(letter.seq)]
                     )
                     let seq = connection.lastInsertedRow
-                    let key = try connection.first(
-                        "SELECT key FROM parley_message WHERE seq = ?", [.integer(seq)], { $0.optionalText(0) }
-                    ) ?? nil
+                    let key =
+                        try connection.first(
+                            "SELECT key FROM parley_message WHERE seq = ?",
+                            [.integer(seq)],
+                            { $0.optionalText(0) }
+                        ) ?? nil
                     try DeliveryRows.insert(seq: seq, group: letter.group, key: .optional(key), connection)
                     try DeliveryRows.dropMessageIfUnused(letter.seq, connection)
                     transaction.rings.ring(group: letter.group)
@@ -76,7 +85,8 @@ struct SQLiteDeadLetters: DeadLetterStore {
 
     private static func remove(_ id: Int64, _ connection: SQLConnection) throws -> (seq: Int64, group: Int64)? {
         try connection.first(
-            "DELETE FROM parley_dead_letter WHERE id = ? RETURNING seq, grp", [.integer(id)]
+            "DELETE FROM parley_dead_letter WHERE id = ? RETURNING seq, grp",
+            [.integer(id)]
         ) { ($0.integer(0), $0.integer(1)) }
     }
 }

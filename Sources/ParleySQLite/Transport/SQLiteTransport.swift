@@ -25,7 +25,8 @@ public final class SQLiteTransport: MessageTransport {
 
     public var capabilities: TransportCapabilities {
         TransportCapabilities(
-            isDurable: true, isSharedBetweenProcesses: true,
+            isDurable: true,
+            isSharedBetweenProcesses: true,
             maximumMessageBytes: self.core.configuration.maximumMessageBytes
         )
     }
@@ -50,11 +51,13 @@ public final class SQLiteTransport: MessageTransport {
                         maximum_deliveries = excluded.maximum_deliveries, lease_us = excluded.lease_us
                     WHERE bindings <> excluded.bindings OR maximum_deliveries <> excluded.maximum_deliveries
                         OR lease_us <> excluded.lease_us
-                    """, values
+                    """,
+                    values
                 )
                 if changed > 0 {
                     try connection.execute(
-                        "UPDATE parley_groups_version SET version = version + ?", [.integer(step)]
+                        "UPDATE parley_groups_version SET version = version + ?",
+                        [.integer(step)]
                     )
                 }
                 return try Self.id(of: group.name, connection)
@@ -79,7 +82,8 @@ public final class SQLiteTransport: MessageTransport {
                         """
                         INSERT INTO parley_message (\(MessageRow.columns), published_at)
                         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                        """, row + CollectionOfOne(now)
+                        """,
+                        row + CollectionOfOne(now)
                     )
                     let seq = connection.lastInsertedRow
                     for group in ids {
@@ -92,7 +96,9 @@ public final class SQLiteTransport: MessageTransport {
     }
 
     public func withSubscription<Value>(
-        to group: String, prefetch: Int, _ body: (DeliverySequence) async throws -> Value
+        to group: String,
+        prefetch: Int,
+        _ body: (DeliverySequence) async throws -> Value
     ) async throws -> Value {
         let entry = try await translatingClosed { try await self.core.read { try GroupCache.find(group, $0) } }
         guard let entry else { throw Self.unknown(group) }
@@ -128,7 +134,8 @@ public final class SQLiteTransport: MessageTransport {
         let time = self.core.time
         let known = self.groupIDs.withLock { $0[delivery.group] }
         let isSettled = try await translatingClosed {
-            try await self.core.write { transaction in
+            // Essential: there are never more of them than deliveries are out.
+            try await self.core.write(isEssential: true) { transaction in
                 guard let group = try known ?? Self.id(of: delivery.group, try transaction.connection) else {
                     throw Self.unknown(delivery.group)
                 }
@@ -140,8 +147,9 @@ public final class SQLiteTransport: MessageTransport {
         guard isSettled else {
             throw MessagingError(
                 .leaseLost,
-                "delivery \(delivery.sequence) of group '\(delivery.group)' is no longer this consumer's; it was settled "
-                    + "before, or its lease has run out and it goes to another", retry: .permanent
+                "delivery \(delivery.sequence) of group '\(delivery.group)' is no longer this consumer's; it "
+                    + "was settled before, or its lease has run out and it goes to another",
+                retry: .permanent
             )
         }
     }
@@ -163,11 +171,16 @@ public final class SQLiteTransport: MessageTransport {
                         LEFT JOIN dead ON dead.grp = parley_group.id
                         LEFT JOIN parley_message ON parley_message.seq = delivery.first
                     ORDER BY name
-                    """, [.integer(now.microseconds)]
+                    """,
+                    [.integer(now.microseconds)]
                 ) { row in
                     GroupStatistics(
-                        group: row.text(0), ready: row.int(1), delayed: row.int(2), unacknowledged: row.int(3),
-                        deadLettered: row.int(4), oldest: row.optionalInteger(5).map { Timestamp(microseconds: $0) }
+                        group: row.text(0),
+                        ready: row.int(1),
+                        delayed: row.int(2),
+                        unacknowledged: row.int(3),
+                        deadLettered: row.int(4),
+                        oldest: row.optionalInteger(5).map { Timestamp(microseconds: $0) }
                     )
                 }
             }
@@ -180,7 +193,8 @@ public final class SQLiteTransport: MessageTransport {
 
     private static func unknown(_ group: String) -> MessagingError {
         MessagingError(
-            .unknownGroup, "nobody has declared the consumer group '\(group.prefix(128))'; declare it first",
+            .unknownGroup,
+            "nobody has declared the consumer group '\(group.prefix(128))'; declare it first",
             retry: .permanent
         )
     }

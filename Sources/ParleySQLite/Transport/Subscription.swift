@@ -24,7 +24,7 @@ final class Subscription: Sendable {
     private enum Step {
         case deliver(Delivery)
         /// The lease may have run out while these lay here; somebody else may have them by now.
-        case giveBack([Delivery.ID], owner: Int64)
+        case giveBack(Deque<Delivery>, owner: Int64)
         case waitForSettlement
         case claim(Claim.Request)
         case end
@@ -57,20 +57,27 @@ final class Subscription: Sendable {
                 return nil
             case .waitForSettlement:
                 _ = await self.core.bells.wait(
-                    for: self.signal, after: generation, until: nil, on: self.core.time
+                    for: self.signal,
+                    after: generation,
+                    until: nil,
+                    on: self.core.time
                 )
             case .giveBack(let unseen, let owner):
-                let group = self.group.id
-                _ = try await self.reporting {
-                    try await self.core.write(isEssential: true) {
-                        try Settling.giveBack(unseen: unseen, owner: owner, group: group, isEnd: false, $0)
-                    }
-                }
+                guard try await !self.giveBackStale(unseen, owner: owner) else { continue }
+                _ = await self.core.bells.wait(
+                    for: self.signal,
+                    after: generation,
+                    until: nil,
+                    on: self.core.time
+                )
             case .claim(let request):
                 let wake = try await self.claim(request)
                 guard let wake else { continue }
                 _ = await self.core.bells.wait(
-                    for: self.signal, after: generation, until: wake.instant, on: self.core.time
+                    for: self.signal,
+                    after: generation,
+                    until: wake.instant,
+                    on: self.core.time
                 )
             }
         }
@@ -88,7 +95,7 @@ final class Subscription: Sendable {
                 now >= renewedAt.advanced(by: state.lease)
             {
                 defer { state.buffer.removeAll() }
-                return .giveBack(state.buffer.map(\.id), owner: owner)
+                return .giveBack(state.buffer, owner: owner)
             }
             if let delivery = state.buffer.popFirst() {
                 state.received.insert(delivery.id)
@@ -99,11 +106,28 @@ final class Subscription: Sendable {
             let needsRenewal = state.renewedAt.map { now >= $0.advanced(by: state.lease / 3) } ?? true
             return .claim(
                 Claim.Request(
-                    group: self.group.id, groupName: self.group.group.name, owner: state.owner, limit: room,
+                    group: self.group.id,
+                    groupName: self.group.group.name,
+                    owner: state.owner,
+                    limit: room,
                     needsRenewal: needsRenewal
                 )
             )
         }
+    }
+
+    /// `false` when the store refuses for now; they stay in the buffer then, for they may still be held in its rows.
+    private func giveBackStale(_ unseen: Deque<Delivery>, owner: Int64) async throws -> Bool {
+        let ids = unseen.map(\.id)
+        let group = self.group.id
+        let isDone = try await self.reporting {
+            try await self.core.write(isEssential: true) {
+                try Settling.giveBack(unseen: ids, owner: owner, group: group, isEnd: false, $0)
+            }
+            return true
+        }
+        if isDone == nil { self.state.withLock { if !$0.isOver { $0.buffer.prepend(contentsOf: unseen) } } }
+        return isDone != nil
     }
 
     /// `nil` when something was claimed, else until when to wait.

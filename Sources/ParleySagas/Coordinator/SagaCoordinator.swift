@@ -121,7 +121,7 @@ public final class SagaCoordinator: Service {
             owner: hasSlot ? self.owner : nil,
             now: self.time.wallTime
         )
-        let json = machine.definition.canonicalJSON
+        let json = machine.canonicalJSON
         let existing = try await self.transactions.withTransaction { transaction in
             try body(transaction)
             return try self.store.create(

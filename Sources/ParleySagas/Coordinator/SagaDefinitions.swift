@@ -18,7 +18,7 @@ final class SagaDefinitions: Sendable {
             SagaMachine(definition: $0.definition, stuckInterval: stuckInterval)
         }
         self.pinned = Mutex(
-            Dictionary(self.current.values.map { ($0.definition.fingerprint, $0) }) { first, _ in first }
+            Dictionary(self.current.values.map { ($0.fingerprint, $0) }) { first, _ in first }
         )
     }
 

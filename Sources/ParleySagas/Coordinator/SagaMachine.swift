@@ -3,8 +3,20 @@ internal import ParleyCore
 /// What a saga does next, as a function of what has happened: no clock, no chance, no waiting, no storage.
 struct SagaMachine {
     let definition: SagaDefinition
+    /// The definition's own, kept because making them means encoding it whole.
+    let canonicalJSON: String
+    let fingerprint: String
     /// How long a stuck saga waits before it is tried again.
-    var stuckInterval: Duration = .seconds(60)
+    let stuckInterval: Duration
+    private let compensatedActions: Set<String>
+
+    init(definition: SagaDefinition, stuckInterval: Duration = .seconds(60)) {
+        self.definition = definition
+        self.canonicalJSON = definition.canonicalJSON
+        self.fingerprint = definition.fingerprint
+        self.stuckInterval = stuckInterval
+        self.compensatedActions = definition.compensatedActions
+    }
 
     /// Beyond this many visits a saga runs in circles.
     static let maximumVisits = 1_000
@@ -16,7 +28,7 @@ struct SagaMachine {
             id: id,
             type: self.definition.name,
             businessKey: businessKey,
-            definition: self.definition.fingerprint,
+            definition: self.fingerprint,
             state: self.definition.initial,
             owner: owner,
             enteredAt: now,
@@ -256,9 +268,8 @@ struct SagaMachine {
 
     /// What a failed end may not leave behind: effects that the definition knows how to take back.
     func outstandingEffects(of instance: SagaInstance) -> [SagaEffect] {
-        let compensated = self.definition.compensatedActions
-        return instance.effects.filter {
-            ($0.status == .applied || $0.status == .maybe) && compensated.contains($0.action)
+        instance.effects.filter {
+            ($0.status == .applied || $0.status == .maybe) && self.compensatedActions.contains($0.action)
         }
     }
 
