@@ -151,6 +151,42 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ParleySQLiteTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", product("GRDB", "GRDB.swift"),
+                product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyCoreTests",
+            dependencies: [
+                "ParleyCore", "ParleyTestKit", product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyMessagingTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyTestKit", product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleySagasTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyTestKit", product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyTestKitTests",
+            dependencies: ["ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyTestKit"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "ParleyDiscoveryTests",
             dependencies: ["ParleyCore", "ParleyDiscovery"],
             swiftSettings: settings

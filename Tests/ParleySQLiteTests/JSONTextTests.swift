@@ -22,13 +22,17 @@ import Testing
 
     @Test(
         arguments: [
-            "", "{", "[", "\"", "\"\\", "\"\\u12", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "[1]", "true", "nul", "[\"a\"",
+            "", "{", "[", "\"", "\"\\", "\"\\u12", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"",
+            "[1]", "true", "nul", "[\"a\"",
             "[\"a\",]", "{\"a\"}", "{\"a\":}", "{\"a\":\"b\",}", "\"a\" x", "\"\u{1}\"", "\"\\x\"",
-            String(repeating: "[", count: 10_000),
         ]
     )
     func everythingElseIsNil(_ text: String) {
         #expect(JSONText.parse(text) == nil)
+    }
+
+    @Test func deepNestingIsRefused() {
+        #expect(JSONText.parse(String(repeating: "[", count: 100_000)) == nil)
     }
 
     @Test func cutAndChangedTextsNeverTrap() {

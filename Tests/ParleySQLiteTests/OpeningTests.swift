@@ -60,7 +60,9 @@ import Testing
         let backend = try await folder.backend()
         try await backend.migrate("one", ["CREATE TABLE note (text TEXT)"])
         try await backend.withTransaction { tx in
-            for _ in 0..<500 { try tx.execute("INSERT INTO note VALUES (?)", [.text(String(repeating: "x", count: 900))]) }
+            for _ in 0..<500 {
+                try tx.execute("INSERT INTO note VALUES (?)", [.text(String(repeating: "x", count: 900))])
+            }
         }
         await backend.close()
         let whole = try Data(contentsOf: URL(fileURLWithPath: folder.database))
@@ -131,7 +133,9 @@ import Testing
         let changed = await sqliteError { try await backend.migrate("one", ["CREATE TABLE a (x, z)"]) }
         #expect(changed?.code == .changedMigration)
         // Half of one is none of it.
-        let broken = await sqliteError { try await backend.migrate("two", ["CREATE TABLE c (x)", "CREATE TABLE a (x)"]) }
+        let broken = await sqliteError {
+            try await backend.migrate("two", ["CREATE TABLE c (x)", "CREATE TABLE a (x)"])
+        }
         #expect(broken?.code == .statement)
         #expect(try await backend.scalar("SELECT count(*) FROM sqlite_master WHERE name = 'c'") == 0)
         await backend.close()

@@ -24,7 +24,8 @@ final class Folder: Sendable {
     func file(_ name: String) -> String { self.path + "/" + name }
 
     func backend(
-        _ configure: (inout SQLiteConfiguration) -> Void = { _ in }, time: any TimeSource = SystemTimeSource(),
+        _ configure: (inout SQLiteConfiguration) -> Void = { _ in },
+        time: any TimeSource = SystemTimeSource(),
         logger: Logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
     ) async throws -> SQLiteBackend {
         var configuration = SQLiteConfiguration()
@@ -128,15 +129,30 @@ func message(_ type: String = "order.created", key: String? = nil, data: String 
 
 func saga(_ key: String, at now: Timestamp, owner: String? = nil, due: Timestamp?) -> SagaInstance {
     SagaInstance(
-        id: "saga-\(key)", type: "order", businessKey: key, definition: "v1", state: "A", owner: owner,
-        enteredAt: now, dueAt: due, input: "{}", createdAt: now, updatedAt: now
+        id: "saga-\(key)",
+        type: "order",
+        businessKey: key,
+        definition: "v1",
+        state: "A",
+        owner: owner,
+        enteredAt: now,
+        dueAt: due,
+        input: "{}",
+        createdAt: now,
+        updatedAt: now
     )
 }
 
 func started(_ saga: SagaInstance) -> SagaEvent {
     SagaEvent(
-        version: saga.version, at: saga.createdAt, kind: .started, state: saga.state, nextState: saga.state,
-        action: nil, attempt: 0, detail: nil
+        version: saga.version,
+        at: saga.createdAt,
+        kind: .started,
+        state: saga.state,
+        nextState: saga.state,
+        action: nil,
+        attempt: 0,
+        detail: nil
     )
 }
 

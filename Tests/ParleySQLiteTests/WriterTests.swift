@@ -7,7 +7,10 @@ import Testing
 @Suite struct WriterTests {
     struct Refused: Error {}
 
-    private func counting(_ folder: Folder, _ configure: (inout SQLiteConfiguration) -> Void = { _ in }) async throws
+    private func counting(
+        _ folder: Folder,
+        _ configure: (inout SQLiteConfiguration) -> Void = { _ in }
+    ) async throws
         -> SQLiteBackend
     {
         let backend = try await folder.backend(configure)
@@ -99,7 +102,8 @@ import Testing
         let folder = try Folder()
         let backend = try await self.counting(folder)
         for (sql, arguments) in [
-            ("SELEKT 1", []), ("SELECT ?", []), ("SELECT 1", [SQLValue.integer(1)]), ("SELECT 1; SELECT 2", []), ("", []),
+            ("SELEKT 1", []), ("SELECT ?", []), ("SELECT 1", [SQLValue.integer(1)]), ("SELECT 1; SELECT 2", []),
+            ("", []),
         ] {
             let error = await sqliteError { try await backend.withTransaction { _ = try $0.query(sql, arguments) } }
             #expect(error?.code == .statement, "\(sql)")
@@ -232,7 +236,10 @@ import Testing
         let folder = try Folder()
         let one = try await self.counting(folder)
         let two = try await self.counting(folder)
-        try await one.migrate("sum", ["CREATE TABLE sum (id INTEGER PRIMARY KEY, n INTEGER)", "INSERT INTO sum VALUES (1, 0)"])
+        try await one.migrate(
+            "sum",
+            ["CREATE TABLE sum (id INTEGER PRIMARY KEY, n INTEGER)", "INSERT INTO sum VALUES (1, 0)"]
+        )
         try await withThrowingTaskGroup(of: Void.self) { group in
             for task in 0..<64 {
                 group.addTask {
