@@ -120,7 +120,7 @@ let package = Package(
         ),
         .target(
             name: "ParleyTestKit",
-            dependencies: ["ParleyCore", "ParleyMessaging", "ParleySagas"],
+            dependencies: ["ParleyCore", "ParleyMessaging", "ParleySagas", product("Logging", "swift-log")],
             swiftSettings: settings
         ),
 
@@ -238,7 +238,7 @@ let package = Package(
             name: "DocumentationTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySQLite", product("Logging", "swift-log"),
-                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("ServiceLifecycle", "swift-service-lifecycle"), product("UnixSignals", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

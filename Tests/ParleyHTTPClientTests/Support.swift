@@ -19,7 +19,7 @@ func withClient<Value>(
 ) async throws -> Value {
     var configuration = ServiceClient.Configuration(name: "order-service")
     configuration.backoff = Backoff(initial: .milliseconds(1), cap: .milliseconds(2))
-    configuration.connectTimeout = .milliseconds(500)
+    configuration.connectTimeout = .seconds(2)
     configure(&configuration)
     return try await ServiceClient.withClient(
         configuration: configuration, resolver: StaticResolver([target: endpoints]), logger: testLogger, body

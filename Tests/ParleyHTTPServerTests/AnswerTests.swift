@@ -29,6 +29,7 @@ internal import Testing
         Case(name: "a handler's HTTPError", path: "/teapot", status: 418, code: "teapot", says: "short"),
         Case(name: "a handler's problem", path: "/stock", status: 409, code: "out_of_stock", says: "chairs"),
         Case(name: "an unexpected error", path: "/broken", status: 500, code: "internal", says: "request id"),
+        Case(name: "an error with nothing done", path: "/full", status: 503, code: "unavailable", says: "nothing was done"),
         Case(
             name: "no content type", method: "POST", path: "/items", body: good, status: 415,
             code: "unsupported_media_type", says: "names no Content-Type"

@@ -17,6 +17,11 @@ struct Item: Codable, Sendable {
     var lines: [Line]
 }
 
+/// As a full disk is: nothing was done.
+struct FullError: RetryClassifiedError {
+    var retry: RetrySafety { .notSent }
+}
+
 struct SecretError: Error { let password = "hunter2" }
 
 /// Waits until the task is cancelled.
@@ -56,6 +61,7 @@ func makeRouter() -> ParleyRouter {
     router.get("items/:id") { _, context -> String in try context.parameters.require("id") }
     router.get("teapot") { _, _ -> String in throw HTTPError(.init(code: 418, reasonPhrase: "Teapot"), message: "short") }
     router.get("broken") { _, _ -> String in throw SecretError() }
+    router.get("full") { _, _ -> String in throw FullError() }
     router.get("stock") { _, _ -> String in
         throw ProblemError(.conflict, code: "out_of_stock", detail: "No chairs left.", extra: ["productId": "7"])
     }

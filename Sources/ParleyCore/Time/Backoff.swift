@@ -28,7 +28,7 @@ public struct Backoff: Sendable, Hashable, Codable {
     public func delay(afterFailures failures: Int, chance: Double) -> Duration {
         // In seconds as a floating-point number, so that a large exponent saturates instead of trapping.
         var power = 1.0
-        for _ in 0..<min(max(0, failures - 1), 1_024) {
+        for _ in 1..<min(max(1, failures), 1_024) {
             power *= self.factor
             if power > 1e15 { break }
         }

@@ -138,7 +138,10 @@ public struct SagaLinter {
                 )
             }
             let after = self.reachable(from: Set([state.onSuccess].compactMap(\.self)))
-            let canStillFail = !after.isDisjoint(with: failures) && !after.isDisjoint(with: self.definition.successes)
+            // An edge to nowhere is a failure, too: it is most often an undo that somebody forgot to write.
+            let isDeadEnd = after.contains { self.definition.states[$0] == nil && !self.ends.contains($0) }
+            let canStillFail =
+                (isDeadEnd || !after.isDisjoint(with: failures)) && !after.isDisjoint(with: self.definition.successes)
             if !compensated.contains(state.action), !state.isPivot, canStillFail {
                 self.report(
                     "S014",
