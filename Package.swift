@@ -141,19 +141,19 @@ let package = Package(
 
         // Tests of discovery and HTTP
         .target(
-            name: "ParleyHTTPTestSupport",
+            name: "HTTPTestSupport",
             dependencies: [
                 "ParleyCore", product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
-            path: "Tests/ParleyHTTPTestSupport",
+            path: "Tests/HTTPTestSupport",
             swiftSettings: settings
         ),
         .testTarget(
             name: "ParleySQLiteTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", product("GRDB", "GRDB.swift"),
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyTestKit", product("GRDB", "GRDB.swift"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -194,7 +194,7 @@ let package = Package(
         .testTarget(
             name: "ParleyHTTPClientTests",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyHTTPTestSupport",
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPClient", "ParleyHTTPServer", "HTTPTestSupport",
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
@@ -204,7 +204,7 @@ let package = Package(
         .testTarget(
             name: "ParleyHTTPServerTests",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPTestSupport",
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "HTTPTestSupport",
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
@@ -216,7 +216,7 @@ let package = Package(
             name: "ParleyGatewayTests",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient", "ParleyGateway",
-                "ParleyHTTPTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                "HTTPTestSupport", product("AsyncHTTPClient", "async-http-client"),
                 product("Hummingbird", "hummingbird"), product("HTTPTypes", "swift-http-types"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
