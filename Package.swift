@@ -170,6 +170,7 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyTestKit", product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("ServiceLifecycleTestKit", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

@@ -7,7 +7,9 @@ import Testing
         #expect(ServiceName(text)?.description == text)
     }
 
-    @Test(arguments: ["", "-a", "a-", ".a", "a b", "a/b", "ä", "a\n", String(repeating: "n", count: 64)])
+    @Test(arguments: [
+        "", "-a", "a-", ".a", "a.", "_a", "a b", "a/b", "ä", "a\n", "a\u{0}b", String(repeating: "n", count: 64),
+    ])
     func `no service's name`(text: String) {
         #expect(ServiceName(text) == nil)
     }
@@ -20,7 +22,11 @@ import Testing
         #expect(Endpoint(host: host, port: port).description == text)
     }
 
-    @Test(arguments: ["", ":80", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "[]:80"])
+    @Test(arguments: [
+        "", ":80", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "[]:80",
+        ":", "host:+80", "host:-0", "host:8o", "[::1]", "[::1:80", "::1]:80", "a:80:90", "host: 80",
+        "host:99999999999999999999",
+    ])
     func `no endpoint`(text: String) {
         #expect(Endpoint(text) == nil)
     }

@@ -71,7 +71,9 @@ import Testing
         }
     }
 
-    @Test(arguments: [("0", 0), ("1000", 1_000), ("1001", nil), ("-1", nil), ("x", nil), ("", nil)] as [(String, Int?)])
+    @Test(
+        arguments: [("0", 0), ("1000", 1_000), ("1001", nil), ("-1", nil), ("x", nil), ("", nil)] as [(String, Int?)]
+    )
     func `a retry budget from a peer is bounded`(text: String, budget: Int?) {
         #expect(self.read(["X-Retry-Budget": text]).retryBudget == budget)
     }

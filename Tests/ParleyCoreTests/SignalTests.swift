@@ -68,7 +68,8 @@ import Testing
                         } else if taken.current < total {
                             // Half of them with a time, which on this clock never comes.
                             let distant = self.clock.now.advanced(by: .seconds(86_400))
-                            await signal.wait(after: generation, until: consumer % 2 == 0 ? nil : distant, on: self.clock)
+                            let end = consumer % 2 == 0 ? nil : distant
+                            await signal.wait(after: generation, until: end, on: self.clock)
                         }
                     }
                 }

@@ -41,4 +41,9 @@ import Testing
         }
         #expect(Set(ids).count == 16_000)
     }
+
+    @Test func `a calendar before 1970 does no harm`() {
+        self.clock.jumpWall(by: .seconds(-100_000_000_000))
+        #expect(self.generator().next().description.hasPrefix("00000000-0000-7"))
+    }
 }

@@ -36,7 +36,7 @@ struct ConformanceTests {
         try await testCase.run(try Self.fixture { $0.transport })
     }
 
-    @Test(arguments: OutboxConformance.cases())
+    @Test(arguments: OutboxConformance.cases(isShared: true))
     func outbox(_ testCase: OutboxConformance.Case) async throws {
         try await testCase.run(try Self.fixture { $0.outbox })
     }
@@ -46,7 +46,7 @@ struct ConformanceTests {
         try await testCase.run(try Self.fixture { $0.inbox })
     }
 
-    @Test(arguments: SagaStoreConformance.cases())
+    @Test(arguments: SagaStoreConformance.cases(isShared: true))
     func sagas(_ testCase: SagaStoreConformance.Case) async throws {
         try await testCase.run(try Self.fixture { $0.sagas })
     }

@@ -89,13 +89,17 @@ struct UnwakingStore: SagaStore {
     let inner: any SagaStore
 
     func create(
-        _ instance: SagaInstance, definition: String, events: [SagaEvent], in transaction: any Transaction
+        _ instance: SagaInstance,
+        definition: String,
+        events: [SagaEvent],
+        in transaction: any Transaction
     ) throws -> SagaInstance? {
         try self.inner.create(instance, definition: definition, events: events, in: transaction)
     }
 
     func commit(
-        _ expected: SagaInstance, _ body: @escaping @Sendable (any Transaction) throws -> SagaTransition
+        _ expected: SagaInstance,
+        _ body: @escaping @Sendable (any Transaction) throws -> SagaTransition
     ) async throws -> SagaCommit { try await self.inner.commit(expected, body) }
 
     func claim(owner: String, lease: Duration?, limit: Int) async throws -> SagaClaim {
@@ -115,7 +119,8 @@ struct UnwakingStore: SagaStore {
     func definition(_ fingerprint: String) async throws -> String? { try await self.inner.definition(fingerprint) }
 
     func waitForWork(after generation: UInt64, until instant: ContinuousClock.Instant?) async -> UInt64 {
-        try? await ManualClock().sleep(for: .seconds(1))
+        let stopped = ManualClock()
+        try? await stopped.sleep(for: .seconds(1))
         return generation
     }
 }
@@ -161,8 +166,11 @@ enum SmallSaga {
             initial: "A",
             states: [
                 "A": .init(
-                    action: "reserve_x", onSuccess: "SAGA_COMPLETED", onFailure: onFailure,
-                    onUnknown: onUnknown ? "U" : nil, retry: retry
+                    action: "reserve_x",
+                    onSuccess: "SAGA_COMPLETED",
+                    onFailure: onFailure,
+                    onUnknown: onUnknown ? "U" : nil,
+                    retry: retry
                 ),
                 "U": .init(action: "release_x", onSuccess: "SAGA_FAILED", retry: retry),
             ]

@@ -87,8 +87,9 @@ import Testing
     }
 
     @Test(arguments: [
-        #"{"attempts": -5, "timeout_seconds": -1, "initial_seconds": -1, "cap_seconds": -1, "factor": -1, "jitter": 9}"#,
-        #"{"attempts": 9223372036854775807, "timeout_seconds": 1e300, "initial_seconds": 1e300, "cap_seconds": 1e300}"#,
+        #"{"attempts": -5, "timeout_seconds": -1, "initial_seconds": -1, "cap_seconds": -1}"#,
+        #"{"attempts": 9223372036854775807, "timeout_seconds": 1e300}"#,
+        #"{"initial_seconds": 1e300, "cap_seconds": 1e300}"#, #"{"factor": -1, "jitter": 9}"#,
         #"{"factor": 1e308, "jitter": -4}"#,
     ])
     func `absurd retries are brought into range`(retry: String) throws {

@@ -272,7 +272,10 @@ import Testing
             #expect(error?.code == .unknownState)
             let before = try await self.bench.load(started.id)
             let forced = try await coordinator.force(
-                started.id, to: "COMPENSATE_PAYMENT", by: "ada", because: "customer called"
+                started.id,
+                to: "COMPENSATE_PAYMENT",
+                by: "ada",
+                because: "customer called"
             )
             #expect(forced.epoch == before.epoch + 1)
             let ended = try await self.bench.settle(started.id)
@@ -290,7 +293,8 @@ import Testing
     @Test func `retrying what waits in a state without an action is refused`() async throws {
         let definition = SmallSaga.make(onFailure: "SAGA_STUCK")
         let coordinator = try self.bench.coordinator(
-            definition, SmallSaga.actions { _ in .rejected(reason: "odd") }
+            definition,
+            SmallSaga.actions { _ in .rejected(reason: "odd") }
         )
         try await self.bench.running(coordinator) {
             let started = try await coordinator.start("small", businessKey: "k", input: "")

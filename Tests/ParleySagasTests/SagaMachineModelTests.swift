@@ -1,6 +1,7 @@
 import ParleyCore
-@testable import ParleySagas
 import Testing
+
+@testable import ParleySagas
 
 /// Random outcomes on random definitions: what must hold after every commit, whatever happens.
 @Suite struct SagaMachineModelTests {
@@ -133,15 +134,18 @@ import Testing
         if after.status == .failed {
             try #require(machine.outstandingEffects(of: after).isEmpty, "\(hint): failed means undone")
             let compensated = machine.definition.compensatedActions
-            let left = truth.standing.filter { compensated.contains($0.split(separator: "#").first.map(String.init) ?? "") }
+            let left = truth.standing.filter { step in
+                compensated.contains(step.split(separator: "#").first.map(String.init) ?? "")
+            }
             try #require(left.isEmpty, "\(hint): failed means that nothing stands: \(left)")
         }
-        if isUndo, case .success = outcome {} else if isUndo {
+        if isUndo, case .success = outcome {
+        } else if isUndo {
             try #require(!after.status.isTerminal, "\(hint): an undo that did not succeed ends nothing")
             try #require(after.state == before.state, "\(hint): an undo that did not succeed leads nowhere")
         }
-        let isNewlyRejected = after.effects.count { $0.status == .rejected } > before.effects.count { $0.status == .rejected }
-        if isNewlyRejected, case .unknown = outcome {
+        func refusals(_ saga: SagaInstance) -> Int { saga.effects.count { $0.status == .rejected } }
+        if refusals(after) > refusals(before), case .unknown = outcome {
             try #require(truth.onlyUnsent, "\(hint): unknown is no refusal unless nothing was ever sent")
         }
         if after.state != before.state || after.effects.count > before.effects.count {

@@ -1,6 +1,7 @@
 import ParleyCore
-@testable import ParleySagas
 import Testing
+
+@testable import ParleySagas
 
 /// The machine, one rule at a time, on the repaired order saga.
 @Suite struct SagaMachineTests {
@@ -232,7 +233,9 @@ import Testing
 
     @Test func `a missing edge is stuck, with the reason`() {
         let definition = SagaDefinition(
-            name: "gap", initial: "A", states: ["A": .init(action: "a", onSuccess: "SAGA_COMPLETED")]
+            name: "gap",
+            initial: "A",
+            states: ["A": .init(action: "a", onSuccess: "SAGA_COMPLETED")]
         )
         let machine = SagaMachine(definition: definition)
         let saga = machine.start(id: "s", businessKey: "b", input: "", owner: "me", now: self.start).instance
@@ -254,7 +257,11 @@ import Testing
     @Test func `force sets the state, audited and under a new epoch`() {
         let running = self.walk(Self.done)
         let transition = self.machine.force(
-            running, to: "COMPENSATE_INVENTORY", by: "ada", because: "phone call", now: running.updatedAt
+            running,
+            to: "COMPENSATE_INVENTORY",
+            by: "ada",
+            because: "phone call",
+            now: running.updatedAt
         )
         #expect(transition.instance.state == "COMPENSATE_INVENTORY" && transition.instance.owner == nil)
         #expect(transition.instance.epoch == running.epoch + 1)

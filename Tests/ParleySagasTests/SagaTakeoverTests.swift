@@ -10,7 +10,7 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct SagaTakeoverTests {
     private let bench = CoordinatorBench()
 
-    @Test func `a paused coordinator's saga is taken over as uncertain, and it writes nothing when it wakes`() async throws {
+    @Test func `a paused coordinator is replaced, its saga uncertain, and writes nothing when it wakes`() async throws {
         let gate = Gate()
         let shop = Shop()
         var paused = shop.actions
@@ -100,7 +100,9 @@ import Testing
             return .success(output: nil)
         }
         let configuration = SagaCoordinator.Configuration(
-            lease: .seconds(600), attemptTimeout: .seconds(1_000), drainTimeout: .seconds(3)
+            lease: .seconds(600),
+            attemptTimeout: .seconds(1_000),
+            drainTimeout: .seconds(3)
         )
         let one = try self.bench.coordinator(SmallSaga.make(), actions, configuration: configuration)
         let group = ServiceGroup(services: [one], logger: .silent)

@@ -17,7 +17,7 @@ public final class InMemoryInbox: Inbox {
         let now = self.time.wallTime
         let isNew = self.seen.withLock { seen in
             guard seen[consumer]?[messageID] == nil else { return false }
-            // Never earlier than the one before: after the calendar has jumped back, the newest must not look the oldest.
+            // Never earlier than the one before: when the calendar has jumped back, the newest must not look old.
             seen[consumer, default: [:]][messageID] = max(now, seen[consumer]?.values.last ?? now)
             return true
         }

@@ -72,8 +72,10 @@ public final class InMemoryTransport: MessageTransport {
                     retry: .notSent
                 )
             }
+            // An array of its own: with the dictionary's view at hand, each append would copy the whole queue.
+            let names = Array(state.queues.keys)
             for message in messages {
-                for name in state.queues.keys where state.queues[name]?.group.takes(topic: message.topic) == true {
+                for name in names where state.queues[name]?.group.takes(topic: message.topic) == true {
                     state.queues[name]?.append(message, sequence: state.nextSequence, now: now)
                 }
                 state.nextSequence += 1

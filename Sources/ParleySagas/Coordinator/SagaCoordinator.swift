@@ -275,8 +275,8 @@ public final class SagaCoordinator: Service {
 extension SagaCoordinator {
     /// Tries a running or stuck saga again now, with a fresh budget for its present state.
     ///
-    /// - Throws: ``SagaError`` with `unknownSaga`, `notAllowed` (it has ended, or its state has no action) or `conflict`
-    ///   (it moved just now).
+    /// - Throws: ``SagaError`` with `unknownSaga`, `notAllowed` (it has ended, or its state has no action) or
+    ///   `conflict` (it moved just now).
     @discardableResult
     public func retry(_ id: String, by person: String) async throws -> SagaInstance {
         let (instance, machine) = try await self.open(id)

@@ -182,12 +182,12 @@ public struct SagaLinter {
             let point = open[next]
             next += 1
             if failures.contains(point.state), !point.effects.isEmpty, reported.insert(point).inserted {
+                let left = point.effects.sorted().joined(separator: ", ")
                 self.report(
                     "S010",
                     .error,
                     nil,
-                    "'\(point.state)' can be reached with \(point.effects.sorted().joined(separator: ", ")) not undone: "
-                        + Self.path(to: point, cameFrom)
+                    "'\(point.state)' can be reached with \(left) not undone: " + Self.path(to: point, cameFrom)
                 )
             }
             guard let state = self.definition.states[point.state], open.count < Self.maximumPoints else { continue }

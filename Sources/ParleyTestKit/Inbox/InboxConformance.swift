@@ -58,7 +58,7 @@ public enum InboxConformance {
     private static func rollback(_ bench: Bench) async throws {
         let scene = try await Scene(bench)
         try expect(try await scene.admit("before"), equals: [true], "the first message")
-        try await expectError("the transaction's own error", where: { $0 is Oops }) {
+        try await expectError("the transaction's own error", .ofType(Oops.self)) {
             try await scene.transactions.withTransaction { transaction in
                 _ = try scene.inbox.admit("1", to: "billing", in: transaction)
                 _ = try scene.inbox.admit("before", to: "billing", in: transaction)
@@ -112,7 +112,7 @@ public enum InboxConformance {
             _ = try await scene.admit(id)
             try await bench.pass(.milliseconds(50))
         }
-        try expect(try await Self.forget(scene, .zero, keep: 3), equals: 0, "what is forgotten of three with three to keep")
+        try expect(try await Self.forget(scene, .zero, keep: 3), equals: 0, "of three with three to keep")
         try expect(try await Self.forget(scene, .zero, keep: 100), equals: 0, "with more to keep than there are")
         try expect(try await Self.forget(scene, .zero, keep: 1), equals: 2, "with one to keep")
         try expect(try await scene.admit("3", "2"), equals: [false, true], "what is known after that")

@@ -63,7 +63,7 @@ public enum OutboxConformance {
         let scene = try await OutboxScene(bench)
         try await scene.append([scene.message("kept")])
         let lost = scene.message("lost")
-        try await expectError("the transaction's own error", where: { $0 is Oops }) {
+        try await expectError("the transaction's own error", .ofType(Oops.self)) {
             try await scene.transactions.withTransaction { transaction in
                 try scene.store.append([lost], in: transaction)
                 throw Oops()
@@ -175,7 +175,7 @@ public enum OutboxConformance {
                 for owner in 0..<8 {
                     group.addTask { try await scene.store.lease(to: "\(round)-\(owner)", for: .seconds(60)) }
                 }
-                return try await group.reduce(into: [OutboxEpoch]()) { won, epoch in if let epoch { won.append(epoch) } }
+                return try await group.reduce(into: [OutboxEpoch]()) { $0 += [$1].compactMap(\.self) }
             }
             try expect(won.count, equals: 1, "the relays that got the lease")
             if let epoch = won.first { try await scene.store.release(epoch) }

@@ -15,7 +15,7 @@ extension SagaStoreConformance {
         Case("a claim takes no more than its limit", Self.limit),
         Case("of many claimers no two get the same saga", Self.claimRace),
         Case("a claimer does not claim again what it drives", Self.ownSagas),
-        Case("a calendar that jumps back does not keep a dead driver's lease alive", needsTime: true, Self.calendarJumpsBack),
+        Case("a calendar jump does not keep a dead driver's lease alive", needsTime: true, Self.calendarJumpsBack),
         Case("a driver that lives keeps its sagas when the calendar jumps back", needsTime: true, Self.livingAfterJump),
     ]
 

@@ -56,7 +56,8 @@ extension SagaStoreConformance {
         try expect(try await ids(SagaQuery(type: "order")), equals: ["1", "2"], "by type")
         try expect(try await ids(SagaQuery(businessKey: "a")), equals: ["1", "3"], "by business key")
         try expect(try await ids(SagaQuery(status: .stuck)), equals: ["2"], "by status")
-        try expect(try await ids(SagaQuery(type: "order", businessKey: "a", status: .running)), equals: ["1"], "by three")
+        let three = SagaQuery(type: "order", businessKey: "a", status: .running)
+        try expect(try await ids(three), equals: ["1"], "by three")
         try expect(try await ids(SagaQuery(id: "1", status: .stuck)), equals: [], "by two that exclude each other")
     }
 
@@ -175,11 +176,26 @@ extension SagaStoreConformance {
         let store = handle.port
         let now = bench.time.wallTime
         let instance = SagaInstance(
-            id: "1", type: "order", businessKey: "k", definition: "f", state: "A", enteredAt: now,
-            dueAt: now, input: "{}", createdAt: now, updatedAt: now
+            id: "1",
+            type: "order",
+            businessKey: "k",
+            definition: "f",
+            state: "A",
+            enteredAt: now,
+            dueAt: now,
+            input: "{}",
+            createdAt: now,
+            updatedAt: now
         )
         let event = SagaEvent(
-            version: 1, at: now, kind: .started, state: "A", nextState: "A", action: nil, attempt: 0, detail: nil
+            version: 1,
+            at: now,
+            kind: .started,
+            state: "A",
+            nextState: "A",
+            action: nil,
+            attempt: 0,
+            detail: nil
         )
         _ = try await transactions.withTransaction {
             try store.create(instance, definition: "{}", events: [event], in: $0)

@@ -56,8 +56,14 @@ public enum SagaStoreConformance {
         let events = [
             scene.event(.started, version: 1),
             SagaEvent(
-                version: 2, at: instance.updatedAt, kind: .rejected, state: "A", nextState: "B", action: "reserve",
-                attempt: 4, detail: "because „so“\n"
+                version: 2,
+                at: instance.updatedAt,
+                kind: .rejected,
+                state: "A",
+                nextState: "B",
+                action: "reserve",
+                attempt: 4,
+                detail: "because „so“\n"
             ),
         ]
         try expect(try await scene.create(instance, events: events), equals: nil, "the existing instance")
@@ -88,7 +94,7 @@ public enum SagaStoreConformance {
     private static func rollback(_ bench: Bench) async throws {
         let scene = try await SagaScene(bench)
         let instance = scene.instance("1", key: "k")
-        try await expectError("the transaction's own error", where: { $0 is Oops }) {
+        try await expectError("the transaction's own error", .ofType(Oops.self)) {
             try await scene.transactions.withTransaction { transaction in
                 _ = try scene.store.create(instance, definition: "{}", events: [], in: transaction)
                 throw Oops()
@@ -201,7 +207,7 @@ public enum SagaStoreConformance {
         let instance = scene.instance("1")
         _ = try await scene.create(instance)
         let side = scene.instance("side-effect")
-        try await expectError("the body's own error", where: { $0 is Oops }) {
+        try await expectError("the body's own error", .ofType(Oops.self)) {
             _ = try await scene.store.commit(instance) { transaction in
                 _ = try scene.store.create(side, definition: "{}", events: [], in: transaction)
                 throw Oops()
@@ -249,7 +255,7 @@ public enum SagaStoreConformance {
                         return saga
                     }
                 }
-                return try await group.reduce(into: [SagaInstance]()) { won, saga in if let saga { won.append(saga) } }
+                return try await group.reduce(into: [SagaInstance]()) { $0 += [$1].compactMap(\.self) }
             }
             try expect(written.count, equals: 1, "how many commits were written")
             instance = try require(written.first, "the one that was written")

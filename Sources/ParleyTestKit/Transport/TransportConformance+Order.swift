@@ -135,7 +135,8 @@ extension TransportConformance {
             let before = progress.attempts[id] ?? 0
             progress.attempts[id] = delivery.attempt
             if !progress.running.insert(key).inserted { progress.problem = "two messages of '\(key)' at a time" }
-            if delivery.attempt != before + 1 { progress.problem = "attempt \(delivery.attempt) of \(id) after \(before)" }
+            guard delivery.attempt != before + 1 else { return }
+            progress.problem = "attempt \(delivery.attempt) of \(id) after \(before)"
         }
         for _ in 0..<pause { await Task.yield() }
         let isRetried = chance < 0.3

@@ -173,7 +173,7 @@ extension TransportConformance {
         let scene = try await TransportScene(bench)
         try await expectError(
             "subscribing to an undeclared group to throw unknownGroup",
-            where: { ($0 as? MessagingError)?.code == .unknownGroup }
+            .messaging(.unknownGroup)
         ) {
             try await scene.transport.withSubscription(to: "nobody", prefetch: 1) { _ in
                 throw ConformanceFailure("no subscription", got: "one")
@@ -204,7 +204,7 @@ extension TransportConformance {
         for (message, code) in refused {
             try await expectError(
                 "a message with id '\(message.id)', topic '\(message.topic.prefix(20))' to be refused as \(code)",
-                where: { ($0 as? MessagingError)?.code == code }
+                .messaging(code)
             ) { try await scene.transport.publish([scene.message("good"), message]) }
         }
         try await scene.expectEmpty()

@@ -237,7 +237,7 @@ extension TransportConformance {
         try await scene.declare()
         try await scene.publish("1", key: "k")
         try await scene.publish("2", key: "k")
-        try await expectError("the body's own error", where: { $0 is Oops }) {
+        try await expectError("the body's own error", .ofType(Oops.self)) {
             try await scene.transport.withSubscription(to: "group", prefetch: 5) { deliveries in
                 _ = try await deliveries.one()
                 throw Oops()

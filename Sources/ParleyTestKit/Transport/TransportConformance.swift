@@ -129,9 +129,9 @@ struct TransportScene: Sendable {
     ) async throws {
         try await expectError(
             "\(expectation) to throw leaseLost",
+            .messaging(.leaseLost),
             file: file,
-            line: line,
-            where: { ($0 as? MessagingError)?.code == .leaseLost }
+            line: line
         ) { try await self.transport.settle(id, settlement) }
     }
 }
