@@ -77,7 +77,8 @@ let package = Package(
         .target(
             name: "ParleySQLite",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", product("GRDB", "GRDB.swift"), product("GRDBSQLite", "GRDB.swift"),
+                "ParleyCore", "ParleyMessaging", "ParleySagas", product("GRDB", "GRDB.swift"),
+                product("GRDBSQLite", "GRDB.swift"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("DequeModule", "swift-collections"),
             ],
@@ -153,7 +154,8 @@ let package = Package(
         .testTarget(
             name: "ParleySQLiteTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyTestKit", product("GRDB", "GRDB.swift"),
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyTestKit",
+                product("GRDB", "GRDB.swift"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -239,7 +241,8 @@ let package = Package(
             name: "DocumentationTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySQLite", product("Logging", "swift-log"),
-                product("ServiceLifecycle", "swift-service-lifecycle"), product("UnixSignals", "swift-service-lifecycle"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("UnixSignals", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

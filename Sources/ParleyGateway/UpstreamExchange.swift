@@ -81,7 +81,7 @@ struct UpstreamExchange: Sendable {
     }
 
     private func request(to instance: ServiceInstance) -> HTTPClientRequest {
-        var request = HTTPClientRequest(url: "http://\(instance.endpoint)\(self.target)")
+        var request = HTTPClientRequest(url: "http://\(instance.endpoint)\(URLTarget.escaped(self.target))")
         request.method = HTTPMethod(rawValue: self.head.method.rawValue)
         request.headers = ForwardedHeaders.request(
             self.head,

@@ -303,7 +303,8 @@ extension ServiceClient {
         limit: Deadline,
         mark: BeginMark?
     ) -> HTTPClientRequest {
-        var request = HTTPClientRequest(url: "http://\(instance.endpoint)\(call.request.path ?? "/")")
+        let target = URLTarget.escaped(call.request.path ?? "/")
+        var request = HTTPClientRequest(url: "http://\(instance.endpoint)\(target)")
         request.method = HTTPMethod(rawValue: call.request.method.rawValue)
         var fields = call.request.headerFields
         var context = call.context

@@ -156,8 +156,3 @@ public final class RawServer: Sendable {
         func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
     }
 }
-
-/// A port of this machine on which nobody listens.
-public func unusedEndpoint() async throws -> Endpoint {
-    try await RawServer.with(.hang) { endpoint, _ in endpoint }
-}

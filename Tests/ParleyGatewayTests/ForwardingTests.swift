@@ -71,9 +71,21 @@ internal import Testing
         #expect((1...5_000).contains(left))
     }
 
-    @Test(arguments: ["/api/v1/users//1", "/api/v1/users/a%20b", "/api/v1/users/%C3%A9?q=%41&x=[1]", "/api/v1/users?"])
+    @Test(arguments: [
+        "/api/v1/users//1", "/api/v1/users/a%20b", "/api/v1/users/%C3%A9;a=b?q=%41+%20&x=1/?~", "/api/v1/users?",
+    ])
     func theTargetIsPassedOnAsItCame(_ target: String) async throws {
         #expect(try await self.seen([], target: target).first == "get \(target.lowercased()) http/1.1")
+    }
+
+    /// What no URL may hold, but browsers send, is escaped; and what was an escape stays one.
+    @Test(arguments: [
+        ("/api/v1/users?x=[1]&y=a%20b", "/api/v1/users?x=%5b1%5d&y=a%20b"),
+        ("/api/v1/users/{a|b}/%41", "/api/v1/users/%7ba%7cb%7d/%41"),
+        ("/api/v1/users?q=%zz&r=100%", "/api/v1/users?q=%25zz&r=100%25"),
+    ])
+    func whatIsNoURLIsMadeOne(_ target: String, _ expected: String) async throws {
+        #expect(try await self.seen([], target: target).first == "get \(expected) http/1.1")
     }
 
     @Test func theAbsoluteFormIsPassedOnAsAPath() async throws {

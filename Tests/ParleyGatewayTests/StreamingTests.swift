@@ -24,8 +24,8 @@ internal import Testing
         }
     }
 
-    /// Each chunk is sent only when the one before has come back: a gateway that waited for the end of either body would
-    /// wait for ever.
+    /// Each chunk is sent only when the one before has come back: a gateway that waited for the end of either body
+    /// would wait for ever.
     @Test func bothBodiesFlowAtOnce() async throws {
         try await withUpstream { upstream in
             try await withGateway(to: [users: [upstream]], configure: { $0.maxBodyBytes = 64 * 1_048_576 }) {
@@ -114,8 +114,8 @@ internal import Testing
         }
     }
 
-    /// The service answers at the head of the request and does not read the rest; the gateway must survive having two ends
-    /// that no longer agree, and the client must see the answer.
+    /// The service answers at the head of the request and does not read the rest; the gateway must survive having two
+    /// ends that no longer agree, and the client must see the answer.
     @Test func aServiceThatAnswersEarlyIsHeard() async throws {
         try await RawServer.with(.answerAndClose("HTTP/1.1 401 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"))
         { upstream, _ in
@@ -145,7 +145,8 @@ internal import Testing
             try await withGateway(to: [users: [upstream]]) { gateway, _ in
                 let text = try await RawConnection.with(gateway) { connection in
                     try await connection.send(
-                        "POST /api/v1/users/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+                        "POST /api/v1/users/echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+                            + "Expect: 100-continue\r\n\r\n"
                     )
                     try await connection.read(until: "100 Continue\r\n\r\n")
                     try await connection.send("hello")

@@ -18,8 +18,10 @@ func withGateway<Value>(
     _ body: (Endpoint, ServiceGroup) async throws -> Value
 ) async throws -> Value {
     var configuration = GatewayConfiguration(routes: routes)
-    configuration.connectTimeout = .milliseconds(500)
-    configuration.readTimeout = .seconds(10)
+    // Long enough for a machine on which everything else runs too; tests of waiting set their own.
+    configuration.connectTimeout = .seconds(20)
+    configuration.readTimeout = .seconds(20)
+    configuration.healthTimeout = .seconds(20)
     configure(&configuration)
     let gateway = try Gateway(configuration: configuration, resolver: StaticResolver(services), logger: testLogger)
     return try await withRunning(gateway) { group in try await body(try await gateway.endpoint(), group) }

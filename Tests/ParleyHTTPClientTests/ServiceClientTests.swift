@@ -86,7 +86,7 @@ internal import Testing
                 to: [endpoint],
                 configure: {
                     // Short only where it is what is tested: a busy machine takes its time for the others.
-                    $0.attemptTimeout = test.code == .timedOut ? .milliseconds(150) : .seconds(20)
+                    $0.attemptTimeout = test.code == .timedOut ? .seconds(1) : .seconds(20)
                     $0.maxResponseBytes = 1_000
                 },
                 { client in
@@ -100,7 +100,8 @@ internal import Testing
             #expect(error?.attempts == test.attempts)
             #expect(error?.endpoint == endpoint)
             #expect(error?.message.contains("user-service at \(endpoint)") == true)
-            #expect(server.requests.count == test.attempts)
+            // A try that times out may do so before the server has read it.
+            if test.code != .timedOut { #expect(server.requests.count == test.attempts) }
         }
     }
 
@@ -198,7 +199,7 @@ internal import Testing
         try await RawServer.with(.hang) { endpoint, server in
             let error = try await withClient(to: [endpoint]) { client in
                 await failure {
-                    let deadline = Deadline(after: .milliseconds(100), on: SystemTimeSource())
+                    let deadline = Deadline(after: .seconds(1), on: SystemTimeSource())
                     return try await client.send(makeRequest(), to: target, deadline: deadline)
                 }
             }

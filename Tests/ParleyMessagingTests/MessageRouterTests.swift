@@ -342,6 +342,26 @@ import Testing
 
     // MARK: A transport that fails
 
+    @Test func `a settlement that cannot be stored is tried again, and the handler is not`() async throws {
+        let broken = BrokenTransport(inner: self.transport)
+        broken.refusedSettlements.withLock { $0 = 5 }
+        var router = self.router(transport: broken)
+        let runs = Guarded<[String]>([])
+        router.consume(try self.group(), concurrency: 1) { delivery in
+            runs.withLock { $0.append(delivery.message.id) }
+        }
+        try await self.running(router) {
+            try await self.transport.publish([self.message("1", key: "k"), self.message("2", key: "k")])
+            while runs.current != ["1", "2"] {
+                try Task.checkCancellation()
+                self.clock.advance(by: .milliseconds(50))
+                for _ in 0..<10 { await Task.yield() }
+            }
+            try await self.eventually { try await self.isIdle() }
+        }
+        #expect(broken.refusedSettlements.current < 0)
+    }
+
     @Test func `a transport that fails is tried again after a second, not at once`() async throws {
         let broken = BrokenTransport(inner: self.transport)
         var router = self.router(transport: broken)
@@ -376,6 +396,9 @@ struct BrokenTransport: MessageTransport {
     let inner: any MessageTransport
     let state = Guarded<(fault: Fault?, subscriptions: Int)>((nil, 0))
 
+    /// How many settlements are not stored.
+    let refusedSettlements = Guarded(0)
+
     private var error: MessagingError { MessagingError(.unavailable, "down", retry: .notSent) }
 
     var capabilities: TransportCapabilities { self.inner.capabilities }
@@ -384,6 +407,11 @@ struct BrokenTransport: MessageTransport {
     func publish(_ messages: [Message]) async throws { try await self.inner.publish(messages) }
     func statistics() async throws -> [GroupStatistics] { try await self.inner.statistics() }
     func settle(_ delivery: Delivery.ID, _ settlement: Settlement) async throws {
+        let isRefused = self.refusedSettlements.withLock { left in
+            left -= 1
+            return left >= 0
+        }
+        if isRefused { throw self.error }
         try await self.inner.settle(delivery, settlement)
     }
 

@@ -113,7 +113,9 @@ struct Bench: Sendable {
             }
             try await router.declareGroups()
             return try await self.whileRunning(router) {
-                try await self.measure("messages published and consumed at \(concurrency)", concurrency) { worker, number in
+                try await self.measure("messages published and consumed at \(concurrency)", concurrency) {
+                    worker,
+                    number in
                     let id = "\(worker)-\(number)"
                     try await arrivals.wait(for: id) { try await backend.transport.publish([Self.message(id)]) }
                 }
@@ -128,20 +130,27 @@ struct Bench: Sendable {
             let step = SagaAction.remote { _ in .success(output: #"{"ok":true}"#) }
             let last = SagaAction.local { _, _ in .success(output: nil) }
             let definition = SagaDefinition(
-                name: "bench", initial: "A",
+                name: "bench",
+                initial: "A",
                 states: [
                     "A": .init(action: "reserve_a", onSuccess: "B", onFailure: "SAGA_FAILED"),
                     "B": .init(action: "charge_b", onSuccess: "C", onFailure: "SAGA_FAILED"),
                     "C": .init(action: "confirm_c", onSuccess: "SAGA_COMPLETED", onFailure: "SAGA_FAILED"),
-                ])
+                ]
+            )
             let store = ObservedStore(store: backend.sagas) { arrivals.arrived($0.businessKey) }
             let coordinator = SagaCoordinator(
-                store: store, transactions: backend,
+                store: store,
+                transactions: backend,
                 sagas: [
                     try SagaRegistration(
-                        definition, actions: ["reserve_a": step, "charge_b": step, "confirm_c": last],
-                        acceptsFindings: true)
-                ], logger: self.logger)
+                        definition,
+                        actions: ["reserve_a": step, "charge_b": step, "confirm_c": last],
+                        acceptsFindings: true
+                    )
+                ],
+                logger: self.logger
+            )
             return try await self.whileRunning(coordinator) {
                 try await self.measure("three-step sagas at \(concurrency)", concurrency) { worker, number in
                     let key = "\(worker)-\(number)"
@@ -157,12 +166,17 @@ struct Bench: Sendable {
 
     private static func message(_ id: String) -> Message {
         Message(
-            id: id, source: "bench", type: "bench.message",
-            data: Array(#"{"orderId":"123","userId":"456","amount":99.99}"#.utf8))
+            id: id,
+            source: "bench",
+            type: "bench.message",
+            data: Array(#"{"orderId":"123","userId":"456","amount":99.99}"#.utf8)
+        )
     }
 
     private func measure(
-        _ name: String, _ concurrency: Int, _ once: @escaping @Sendable (_ worker: Int, _ number: Int) async throws -> Void
+        _ name: String,
+        _ concurrency: Int,
+        _ once: @escaping @Sendable (_ worker: Int, _ number: Int) async throws -> Void
     ) async throws -> Row {
         let start = ContinuousClock.now
         let end = start.advanced(by: self.duration)
@@ -187,12 +201,17 @@ struct Bench: Sendable {
 
     private func row(_ name: String, _ samples: Samples, since start: ContinuousClock.Instant) -> Row {
         Row(
-            name: name, perSecond: Double(samples.durations.count) / start.duration(to: .now).seconds,
-            p50: samples.quantile(0.5), p99: samples.quantile(0.99), syncs: .infinity)
+            name: name,
+            perSecond: Double(samples.durations.count) / start.duration(to: .now).seconds,
+            p50: samples.quantile(0.5),
+            p99: samples.quantile(0.99),
+            syncs: .infinity
+        )
     }
 
     private func withBackend<Value: Sendable>(
-        _ name: String, _ body: (SQLiteBackend) async throws -> Value
+        _ name: String,
+        _ body: (SQLiteBackend) async throws -> Value
     ) async throws -> Value {
         let backend = try await SQLiteBackend(path: "\(self.folder)/\(name).db", logger: self.logger)
         do {
@@ -206,7 +225,8 @@ struct Bench: Sendable {
     }
 
     private func whileRunning<Value: Sendable>(
-        _ service: some Runnable, _ body: () async throws -> Value
+        _ service: some Runnable,
+        _ body: () async throws -> Value
     ) async throws -> Value {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await service.run() }
@@ -251,13 +271,17 @@ struct ObservedStore: SagaStore {
     let onEnd: @Sendable (SagaInstance) -> Void
 
     func create(
-        _ instance: SagaInstance, definition: String, events: [SagaEvent], in transaction: any Transaction
+        _ instance: SagaInstance,
+        definition: String,
+        events: [SagaEvent],
+        in transaction: any Transaction
     ) throws -> SagaInstance? {
         try self.store.create(instance, definition: definition, events: events, in: transaction)
     }
 
     func commit(
-        _ expected: SagaInstance, _ body: @escaping @Sendable (any Transaction) throws -> SagaTransition
+        _ expected: SagaInstance,
+        _ body: @escaping @Sendable (any Transaction) throws -> SagaTransition
     ) async throws -> SagaCommit {
         let result = try await self.store.commit(expected, body)
         if case .written(let instance) = result, instance.status.isTerminal { self.onEnd(instance) }

@@ -17,7 +17,7 @@ struct Settings: ParsableArguments {
 
     func validate() throws {
         guard Logger.Level(rawValue: self.logLevel) != nil else {
-            throw ValidationError("--log-level '\(self.logLevel)' is none of trace, debug, info, notice, warning, error")
+            throw ValidationError("--log-level '\(self.logLevel)' is no level; see --help")
         }
     }
 
@@ -56,4 +56,3 @@ struct Settings: ParsableArguments {
         return StaticResolver(endpoints)
     }
 }
-

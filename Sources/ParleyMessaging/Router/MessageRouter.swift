@@ -146,15 +146,27 @@ public struct MessageRouter: Service {
         let settlement = await self.settlement(for: delivery, consumer)
         // Cancelled before it was done: say nothing, the transport hands it out again.
         guard let settlement else { return }
-        do {
-            try await self.transport.settle(delivery.id, settlement)
-        } catch {
-            self.logger.warning(
-                "A delivery could not be settled; it will come again",
-                metadata: [
-                    "group": "\(delivery.id.group)", "message.id": "\(delivery.message.id)", "error": "\(error)",
-                ]
-            )
+        // Until it is stored: unsettled, the message and its key would be held for as long as this consumer lives.
+        let backoff = Backoff(initial: .milliseconds(50), cap: .seconds(1), jitter: 0.5)
+        var failures = 0
+        while true {
+            do {
+                try await self.transport.settle(delivery.id, settlement)
+                return
+            } catch {
+                failures += 1
+                let isFinal = error.retrySafety == .permanent || Task.isCancelled
+                self.logger.warning(
+                    isFinal
+                        ? "A delivery could not be settled; it will come again"
+                        : "A delivery could not be settled, trying again",
+                    metadata: [
+                        "group": "\(delivery.id.group)", "message.id": "\(delivery.message.id)", "error": "\(error)",
+                    ]
+                )
+                if isFinal { return }
+            }
+            try? await self.time.sleep(for: backoff.delay(afterFailures: failures, random: self.random))
         }
     }
 
