@@ -61,7 +61,7 @@ import Testing
             try await backend.withTransaction { _ = try $0.execute("INSERT INTO t VALUES ('small')") }
         }
         await backend.close()
-        #expect(try run("sqlite3", [folder.database, "PRAGMA integrity_check"]) == "ok\n")
+        #expect(try await run("sqlite3", [folder.database, "PRAGMA integrity_check"]) == "ok\n")
     }
 }
 

@@ -76,7 +76,7 @@ import Testing
     @Test(arguments: ["CREATE TABLE theirs (a)", "PRAGMA application_id = 42"])
     func refusesAnotherProgramsFile(_ sql: String) async throws {
         let folder = try Folder()
-        try run("sqlite3", [folder.database, sql + "; VACUUM"])
+        try await run("sqlite3", [folder.database, sql + "; VACUUM"])
         let before = try Data(contentsOf: URL(fileURLWithPath: folder.database))
         let error = await sqliteError { _ = try await folder.backend() }
         #expect(error?.code == .foreignDatabase)
@@ -86,7 +86,7 @@ import Testing
     @Test func refusesANewerSchema() async throws {
         let folder = try Folder()
         await (try await folder.backend()).close()
-        try run("sqlite3", [folder.database, "PRAGMA user_version = 999"])
+        try await run("sqlite3", [folder.database, "PRAGMA user_version = 999"])
         let before = try Data(contentsOf: URL(fileURLWithPath: folder.database))
         let error = await sqliteError { _ = try await folder.backend() }
         #expect(error?.code == .newerSchema)

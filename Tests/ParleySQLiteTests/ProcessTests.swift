@@ -22,7 +22,7 @@ import Testing
             }
             own += 1
         }
-        child.kill()
+        try await child.kill()
         let acknowledged = Set(folder.lines("acks").compactMap { Int64($0) })
         // The writer goes on at once: the dead one's locks are gone.
         try await backend.withTransaction { _ = try $0.execute("INSERT INTO acked VALUES (1000000000)") }
@@ -31,7 +31,7 @@ import Testing
         #expect(acknowledged.subtracting(stored).isEmpty)
         #expect(stored.count { $0 < 0 } == own)
         await backend.close()
-        #expect(try run("sqlite3", [folder.database, "PRAGMA integrity_check"]) == "ok\n")
+        #expect(try await run("sqlite3", [folder.database, "PRAGMA integrity_check"]) == "ok\n")
     }
 
     @Test func aKilledConsumersMessagesComeAgain() async throws {
@@ -39,8 +39,8 @@ import Testing
         let backend = try await folder.backend()
         try await backend.fill("g", count: 3, lease: .milliseconds(300))
         let child = try Child("consume", folder)
-        while folder.lines("acks").count < 2 { await Task.yield() }
-        child.kill()
+        try await folder.waitForLines(2, in: "acks")
+        try await child.kill()
         try await backend.transport.withSubscription(to: "g", prefetch: 3) { deliveries in
             var attempts: [Int] = []
             for try await delivery in deliveries {
@@ -58,8 +58,8 @@ import Testing
         let backend = try await folder.backend()
         try await backend.migrate("acked", ["CREATE TABLE acked (n INTEGER PRIMARY KEY)"])
         let child = try Child("commit", folder)
-        defer { child.kill() }
-        while folder.lines("acks").isEmpty { await Task.yield() }
+        defer { child.signal() }
+        try await folder.waitForLines(1, in: "acks")
         // The other one never stops writing. Alone with SQLite's lock, this one would wait for 100 ms and more at
         // times.
         var waits: [Duration] = []
@@ -83,15 +83,15 @@ import Testing
         let backend = try await folder.backend()
         try await backend.transport.declare(ConsumerGroup("g", bindings: ["#"]))
         let child = try Child("echo", folder)
-        defer { child.kill() }
-        while folder.lines("acks").isEmpty { await Task.yield() }
+        defer { child.signal() }
+        try await folder.waitForLines(1, in: "acks")
         var waits: [Duration] = []
         let clock = ContinuousClock()
         for number in 1...20 {
             waits.append(
                 try await clock.measure {
                     try await backend.transport.publish([message(data: "\(number)")])
-                    while folder.lines("acks").count < number + 1 { await Task.yield() }
+                    try await folder.waitForLines(number + 1, in: "acks")
                 }
             )
         }
@@ -108,10 +108,15 @@ extension Folder {
         let text = (try? String(contentsOfFile: self.file(name), encoding: .utf8)) ?? ""
         return text.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
     }
+
+    /// Looks every 2 ms; the time limit of the suite ends a wait in vain.
+    func waitForLines(_ count: Int, in name: String) async throws {
+        while self.lines(name).count < count { try await Task.sleep(for: .milliseconds(2)) }
+    }
 }
 
 /// A process that runs one ``ChildRole`` until it is killed.
-private final class Child {
+private final class Child: Sendable {
     private let process = Process()
 
     init(_ role: String, _ folder: Folder) throws {
@@ -126,12 +131,16 @@ private final class Child {
         try self.process.run()
     }
 
-    deinit { self.kill() }
+    deinit { self.signal() }
 
-    func kill() {
-        guard self.process.isRunning else { return }
-        Foundation.kill(self.process.processIdentifier, SIGKILL)
-        self.process.waitUntilExit()
+    func signal() {
+        if self.process.isRunning { Foundation.kill(self.process.processIdentifier, SIGKILL) }
+    }
+
+    /// Nothing of it runs any more when this returns.
+    func kill() async throws {
+        self.signal()
+        try await onAnotherThread { self.process.waitUntilExit() }
     }
 }
 

@@ -263,10 +263,10 @@ import Testing
         let folder = try Folder()
         let backend = try await self.counting(folder) { $0.busyLimit = .milliseconds(150) }
         // A program that knows nothing of our lock file holds SQLite's own write lock.
-        let holder = try LockHolder(folder.database)
+        let holder = try await onAnotherThread { try LockHolder(folder.database) }
         let error = await sqliteError { try await backend.withTransaction { _ in } }
         #expect(error?.code == .busy && error?.retry == .notSent)
-        try holder.release()
+        try await onAnotherThread { try holder.release() }
         try await backend.withTransaction { _ = try $0.execute("INSERT INTO count (n) VALUES (1)") }
         await backend.close()
     }
@@ -296,7 +296,7 @@ private final class Gate: Sendable {
 }
 
 /// A sqlite3 shell with an open write transaction.
-private final class LockHolder {
+private final class LockHolder: Sendable {
     private let process = Process()
     private let input = Pipe()
     private let output = Pipe()
