@@ -80,6 +80,25 @@ import Testing
         }
     }
 
+    @Test func `a send that never ends is given up, and holds back only its key`() async throws {
+        let faulty = FaultyTransport(self.backend.transport) { messages in
+            messages.contains { $0.id == "stone" } ? .hang : nil
+        }
+        try await self.append(self.message("stone", key: "a"), self.message("leaf", key: "b"))
+        try await self.running(self.relay(faulty)) {
+            let before = self.clock.now
+            async let ids = self.received(1)
+            while faulty.attempts.count < 3 {
+                try Task.checkCancellation()
+                self.clock.advance(by: .seconds(1))
+                await Task.yield()
+            }
+            #expect(try await ids == ["leaf"])
+            #expect(before.duration(to: self.clock.now) >= .seconds(60), "once as a batch, once alone")
+            #expect(faulty.attempts == [["stone", "leaf"], ["stone"], ["leaf"]])
+        }
+    }
+
     @Test func `an append is sent without any time passing`() async throws {
         try await self.running(self.relay(self.backend.transport)) {
             for round in 0..<50 {

@@ -270,6 +270,36 @@ import Testing
         #expect(event?.nextState == "COMPENSATE_INVENTORY" && event?.detail == "by ada: phone call")
     }
 
+    @Test func `force away from a step that may have run keeps its effect to be undone`() {
+        let uncertain = self.walk(Self.done, Self.lost)
+        #expect(uncertain.isUncertain)
+        let forced = self.machine.force(
+            uncertain,
+            to: "COMPENSATE_INVENTORY",
+            by: "ada",
+            because: "x",
+            now: uncertain.updatedAt
+        )
+        #expect(forced.instance.effects.last?.status == .maybe && !forced.instance.isUncertain)
+        #expect(forced.instance.effects.count == uncertain.effects.count + 1)
+        let same = self.machine.force(uncertain, to: uncertain.state, by: "ada", because: "x", now: uncertain.updatedAt)
+        #expect(same.instance.isUncertain && same.instance.effects == uncertain.effects)
+    }
+
+    @Test func `force and retry count what is being done at this moment as uncertain`() {
+        var driven = self.walk(Self.done)
+        driven.owner = "one"
+        #expect(self.machine.retryNow(driven, by: "ada", now: driven.updatedAt).instance.isUncertain)
+        let forced = self.machine.force(
+            driven,
+            to: "COMPENSATE_INVENTORY",
+            by: "ada",
+            because: "x",
+            now: driven.updatedAt
+        )
+        #expect(forced.instance.effects.last?.status == .maybe)
+    }
+
     @Test(arguments: [
         (200, "success"), (204, "success"), (409, "rejected"), (425, "ongoing"), (400, "unknown"), (404, "unknown"),
         (500, "unknown"), (503, "unknown"), (302, "unknown"), (0, "unknown"),

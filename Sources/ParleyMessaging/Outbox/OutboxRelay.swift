@@ -14,16 +14,21 @@ public struct OutboxRelay: Service {
         /// How long after the last sign of life of a relay another one takes over. It is renewed with each batch, and
         /// when there is nothing to do three times as often.
         public var lease: Duration
+        /// How long one call of the transport may take before it counts as failed and is cancelled. Without it, a
+        /// transport that never answers would hold up every message.
+        public var sendTimeout: Duration
         /// The waits of a message that cannot be sent. It is tried for ever: it was promised.
         public var backoff: Backoff
 
         public init(
             batchSize: Int = 256,
             lease: Duration = .seconds(4),
+            sendTimeout: Duration = .seconds(30),
             backoff: Backoff = Backoff(initial: .milliseconds(200), cap: .seconds(30), jitter: 0.5)
         ) {
             self.batchSize = min(1_000, max(1, batchSize))
             self.lease = max(.milliseconds(100), lease)
+            self.sendTimeout = max(.milliseconds(100), sendTimeout)
             self.backoff = backoff
         }
     }
@@ -119,7 +124,7 @@ public struct OutboxRelay: Service {
     /// Sends a batch whole; when that fails, one by one, so that the one at fault is known and holds back only its key.
     private func send(_ rows: [OutboxRow]) async -> (sent: [Int64], failed: [OutboxFailure]) {
         do {
-            try await self.transport.publish(rows.map(\.message))
+            try await self.publish(rows.map(\.message))
             return (rows.map(\.id), [])
         } catch {
             // Cut off by the shutdown, not refused by the transport: the next relay need not wait for anything.
@@ -132,15 +137,29 @@ public struct OutboxRelay: Service {
         for row in rows {
             if let key = row.message.key, blockedKeys.contains(key) { continue }
             do {
-                try await self.transport.publish([row.message])
+                try await self.publish([row.message])
                 sent.append(row.id)
             } catch {
                 if Task.isCancelled { break }
                 failed.append(self.failure(of: row, error))
                 if let key = row.message.key { blockedKeys.insert(key) }
+                // The others of the batch are tried without it before one more such wait.
+                if error is SendTimeout { break }
             }
         }
         return (sent, failed)
+    }
+
+    private func publish(_ messages: [Message]) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await self.transport.publish(messages) }
+            group.addTask {
+                try await self.time.sleep(for: self.configuration.sendTimeout)
+                throw SendTimeout(messages: messages.count, timeout: self.configuration.sendTimeout)
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
     }
 
     private func failure(of row: OutboxRow, _ error: any Error) -> OutboxFailure {
@@ -155,4 +174,12 @@ public struct OutboxRelay: Service {
         )
         return OutboxFailure(id: row.id, reason: "\(error)", nextTry: self.time.wallTime + wait)
     }
+}
+
+/// The transport did not answer. Whether the messages were sent is not known; sent again, they have the same ids.
+private struct SendTimeout: Error, CustomStringConvertible {
+    let messages: Int
+    let timeout: Duration
+
+    var description: String { "the transport has not confirmed \(self.messages) messages within \(self.timeout)" }
 }

@@ -132,7 +132,7 @@ public final class SQLiteSagaStore: SagaStore {
         var values: [SQLValue] = []
         for (column, value) in [
             ("id", query.id), ("type", query.type), ("business_key", query.businessKey),
-            ("status", query.status?.rawValue),
+            ("status", query.status?.rawValue), ("owner", query.owner),
         ] {
             guard let value else { continue }
             conditions.append("\(column) = ?")

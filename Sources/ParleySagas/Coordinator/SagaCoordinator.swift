@@ -41,6 +41,10 @@ public final class SagaCoordinator: Service {
     private struct State {
         var isRunning = false
         var inFlight = 0
+        /// The sagas that are driven, or about to be, and how often: one that was fenced off may still be at its action.
+        var held: [String: Int] = [:]
+        /// Something went wrong in a way that may have left a saga with this owner and without a driver.
+        var mayHaveOrphans = false
         var leasedUntil: ContinuousClock.Instant?
     }
 
@@ -110,26 +114,36 @@ public final class SagaCoordinator: Service {
         _ body: @escaping @Sendable (any Transaction) throws -> Void = { _ in }
     ) async throws -> SagaInstance {
         let machine = try self.definitions.machine(forNew: type)
+        let id = self.ids.next().description
         let hasSlot = self.takeSlot()
         var isHandedOver = false
         defer { if hasSlot, !isHandedOver { self.freeSlot() } }
         if hasSlot { try await self.renewLeaseIfStale() }
         let transition = machine.start(
-            id: self.ids.next().description,
+            id: id,
             businessKey: businessKey,
             input: input,
             owner: hasSlot ? self.owner : nil,
             now: self.time.wallTime
         )
         let json = machine.canonicalJSON
-        let existing = try await self.transactions.withTransaction { transaction in
-            try body(transaction)
-            return try self.store.create(
-                transition.instance,
-                definition: json,
-                events: transition.events,
-                in: transaction
-            )
+        self.hold(id)
+        defer { if !isHandedOver { self.letGo(id) } }
+        let existing: SagaInstance?
+        do {
+            existing = try await self.transactions.withTransaction { transaction in
+                try body(transaction)
+                return try self.store.create(
+                    transition.instance,
+                    definition: json,
+                    events: transition.events,
+                    in: transaction
+                )
+            }
+        } catch {
+            // It may be stored all the same: the commit's answer was lost.
+            if hasSlot { self.state.withLock { $0.mayHaveOrphans = true } }
+            throw error
         }
         if let existing { return existing }
         if hasSlot { isHandedOver = self.handOver(transition.instance) }
@@ -163,7 +177,9 @@ public final class SagaCoordinator: Service {
             drivers.addTask { await self.renewLease() }
             for await instance in self.handover.stream {
                 drivers.addTask {
-                    await self.driver.drive(instance) { self.state.withLock { $0.isRunning } }
+                    let isLeft = await self.driver.drive(instance) { self.state.withLock { $0.isRunning } }
+                    if !isLeft { self.state.withLock { $0.mayHaveOrphans = true } }
+                    self.letGo(instance.id)
                     self.freeSlot()
                 }
             }
@@ -188,6 +204,7 @@ public final class SagaCoordinator: Service {
         var generation: UInt64 = 0
         while !Task.isCancelled {
             do {
+                try await self.releaseOrphans()
                 let slots = self.takeSlots(upTo: 128)
                 guard slots > 0 else {
                     await self.slotFreed.wait(
@@ -206,7 +223,10 @@ public final class SagaCoordinator: Service {
                     limit: slots
                 )
                 if !claim.instances.isEmpty { self.leased(since: now) }
-                for instance in claim.instances where self.handOver(instance) { unused -= 1 }
+                for instance in claim.instances {
+                    self.hold(instance.id)
+                    if self.handOver(instance) { unused -= 1 } else { self.letGo(instance.id) }
+                }
                 if claim.instances.count == slots { continue }
                 for _ in 0..<unused { self.freeSlot() }
                 unused = 0
@@ -215,9 +235,31 @@ public final class SagaCoordinator: Service {
                 generation = await self.store.waitForWork(after: generation, until: min(due ?? lookAgain, lookAgain))
             } catch {
                 guard !Task.isCancelled else { return }
+                self.state.withLock { $0.mayHaveOrphans = true }
                 self.logger.warning("Looking for sagas to drive failed", metadata: ["error": "\(error)"])
                 try? await self.time.sleep(for: .milliseconds(500))
             }
+        }
+    }
+
+    /// Gives back the sagas that the store says are this coordinator's, and that it does not drive: a claim or a start
+    /// was stored although it reported an error. While the coordinator lives, nobody else would take them.
+    private func releaseOrphans() async throws {
+        guard self.state.withLock({ $0.mayHaveOrphans }) else { return }
+        let query = SagaQuery(owner: self.owner, limit: 1_000)
+        self.state.withLock { $0.mayHaveOrphans = false }
+        do {
+            let owned = try await self.store.instances(matching: query)
+            for saga in owned where !saga.status.isTerminal {
+                guard self.state.withLock({ $0.held[saga.id] == nil }) else { continue }
+                let released = saga.handedBack(at: self.time.wallTime)
+                _ = try await self.store.commit(saga) { _ in released }
+            }
+            // There are more than one question shows; the oldest come first, so it comes to all of them.
+            if owned.count == query.limit { self.state.withLock { $0.mayHaveOrphans = true } }
+        } catch {
+            self.state.withLock { $0.mayHaveOrphans = true }
+            throw error
         }
     }
 
@@ -252,6 +294,15 @@ public final class SagaCoordinator: Service {
     }
 
     // MARK: Slots
+
+    private func hold(_ id: String) { self.state.withLock { $0.held[id, default: 0] += 1 } }
+
+    private func letGo(_ id: String) {
+        self.state.withLock { state in
+            let count = state.held[id, default: 0]
+            state.held[id] = count > 1 ? count - 1 : nil
+        }
+    }
 
     private func takeSlot() -> Bool { self.takeSlots(upTo: 1) == 1 }
 
@@ -290,8 +341,11 @@ extension SagaCoordinator {
         return try await self.write(instance, machine.retryNow(instance, by: person, now: self.time.wallTime))
     }
 
-    /// Sets a saga's state by hand and goes on from there; audited in its history. Actions keep their idempotency keys,
-    /// so what has been done already is not done twice.
+    /// Sets a saga's state by hand and goes on from there; audited in its history.
+    ///
+    /// Nothing that was done, or may have been done, is forgotten: it is undone before the saga counts as `failed`. An
+    /// action that has had its outcome and is visited again is done again, as a step of its own (`action#2`); to have
+    /// it only once, set the state after it.
     ///
     /// - Throws: ``SagaError`` with `unknownSaga`, `unknownState`, `notAllowed` (it has ended) or `conflict`.
     @discardableResult

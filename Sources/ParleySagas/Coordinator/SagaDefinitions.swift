@@ -5,7 +5,7 @@ internal import Synchronization
 final class SagaDefinitions: Sendable {
     private let registrations: [String: SagaRegistration]
     private let store: any SagaStore
-    private let stuckInterval: Duration
+    let stuckInterval: Duration
     private let current: [String: SagaMachine]
     /// By fingerprint. Bounded by the number of definitions ever stored.
     private let pinned: Mutex<[String: SagaMachine]>

@@ -11,24 +11,43 @@ struct SagaDriver: Sendable {
     let logger: Logger
 
     /// - Parameter isWelcome: Whether to begin another action; `false` once the coordinator is shutting down.
-    func drive(_ start: SagaInstance, while isWelcome: @Sendable () -> Bool) async {
+    /// - Returns: Whether the saga was left in order; `false` when the store may still name this coordinator as the one
+    ///   that drives it.
+    func drive(_ start: SagaInstance, while isWelcome: @Sendable () -> Bool) async -> Bool {
         var instance = start
         do {
-            let machine = try await self.definitions.machine(for: instance)
+            let machine = try await self.machine(for: instance)
             while isWelcome(), !Task.isCancelled, let command = machine.command(for: instance) {
-                guard let next = try await self.step(instance, machine, command) else { return }
+                guard let next = try await self.step(instance, machine, command) else { return true }
                 instance = next
-                if instance.owner == nil { return }
+                if instance.owner == nil { return true }
             }
+            // Ended, or this coordinator is ending, and then gives up all that it has.
+            return true
         } catch is CancellationError {
-            return
+            return true
         } catch {
             self.logger.error(
                 "A saga cannot be driven",
                 metadata: ["saga.id": "\(instance.id)", "saga.state": "\(instance.state)", "error": "\(error)"]
             )
-            await self.park(instance, because: "\(error)")
+            return await self.park(instance, because: "\(error)")
         }
+    }
+
+    /// The definition is there or it is not; a store that cannot say so now is asked again.
+    private func machine(for instance: SagaInstance) async throws -> SagaMachine {
+        let found: Result<SagaMachine, SagaError> = try await self.persistently(
+            "A saga's definition could not be read, trying again",
+            instance
+        ) {
+            do {
+                return .success(try await self.definitions.machine(for: instance))
+            } catch let error as SagaError {
+                return .failure(error)
+            }
+        }
+        return try found.get()
     }
 
     /// One action and its commit; `nil` when the saga is no longer ours.
@@ -110,51 +129,46 @@ struct SagaDriver: Sendable {
         _ machine: SagaMachine,
         _ outcome: SagaOutcome
     ) async throws -> SagaInstance? {
+        try await self.persistently("A saga's step could not be stored, trying again", instance) {
+            try await self.commit(instance, machine) { _ in outcome }
+        }
+    }
+
+    /// Tries `body` until it does not throw, or the task is cancelled.
+    private func persistently<Value>(
+        _ warning: Logger.Message,
+        _ instance: SagaInstance,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
         var failures = 0
         let backoff = Backoff(initial: .milliseconds(50), cap: .seconds(1), jitter: 0.5)
         while true {
             do {
-                return try await self.commit(instance, machine) { _ in outcome }
+                return try await body()
             } catch {
                 try Task.checkCancellation()
                 failures += 1
-                self.logger.warning(
-                    "A saga's step could not be stored, trying again",
-                    metadata: ["saga.id": "\(instance.id)", "error": "\(error)"]
-                )
+                self.logger.warning(warning, metadata: ["saga.id": "\(instance.id)", "error": "\(error)"])
                 try await self.time.sleep(for: backoff.delay(afterFailures: failures, random: self.random))
             }
         }
     }
 
-    /// Marks a saga that this program cannot drive, so that it is seen and not picked up again and again.
-    private func park(_ instance: SagaInstance, because reason: String) async {
-        let now = self.time.wallTime
-        var next = instance
-        next.version += 1
-        next.status = .stuck
-        next.owner = nil
-        next.dueAt = nil
-        next.reason = reason
-        next.updatedAt = now
-        let event = SagaEvent(
-            version: next.version,
-            at: now,
-            kind: .stuck,
-            state: next.state,
-            nextState: next.state,
-            action: nil,
-            attempt: next.attempt,
-            detail: reason
-        )
-        let transition = SagaTransition(instance: next, events: [event])
+    /// Marks a saga that this program cannot drive, so that it is seen; it is tried again slowly, for the next program
+    /// may have what this one lacks.
+    ///
+    /// - Returns: Whether that is stored.
+    private func park(_ instance: SagaInstance, because reason: String) async -> Bool {
+        let transition = instance.parked(because: reason, at: self.time.wallTime, for: self.definitions.stuckInterval)
         do {
             _ = try await self.store.commit(instance) { _ in transition }
+            return true
         } catch {
             self.logger.error(
-                "A saga could not be parked; it comes back when the lease has run out",
+                "A saga could not be parked; it is given back",
                 metadata: ["saga.id": "\(instance.id)", "error": "\(error)"]
             )
+            return false
         }
     }
 }

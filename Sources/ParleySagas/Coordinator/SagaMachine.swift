@@ -359,12 +359,14 @@ struct SagaMachine {
 // MARK: Operators
 
 extension SagaMachine {
-    /// Tries a waiting or stuck saga again now, with a fresh budget.
+    /// Tries a waiting or stuck saga again now, with a fresh budget. A driver that is at work on it at this moment is
+    /// fenced off, and what it was doing may have its effect.
     func retryNow(_ instance: SagaInstance, by person: String, now: Timestamp) -> SagaTransition {
         var next = instance
         next.attempt = 0
         next.enteredAt = now
         next.status = .running
+        next.isUncertain = instance.isUncertain || instance.owner != nil
         next.owner = nil
         next.dueAt = now
         next.epoch += 1
@@ -372,6 +374,8 @@ extension SagaMachine {
     }
 
     /// Sets the state by hand. The epoch rises, so that whoever drives the saga at this moment writes nothing more.
+    ///
+    /// What the state that is left may have done is not forgotten: it counts among the effects, as `maybe`.
     func force(
         _ instance: SagaInstance,
         to state: String,
@@ -380,8 +384,15 @@ extension SagaMachine {
         now: Timestamp
     ) -> SagaTransition {
         var next = self.retryNow(instance, by: person, now: now)
-        next.instance.state = state
-        next.instance.isUncertain = false
+        if state != instance.state {
+            if next.instance.isUncertain, let left = self.definition.states[instance.state], left.compensates == nil {
+                next.instance.effects.append(
+                    SagaEffect(step: self.step(of: left, in: instance), action: left.action, status: .maybe)
+                )
+            }
+            next.instance.state = state
+            next.instance.isUncertain = false
+        }
         next.events = [
             SagaEvent(
                 version: next.instance.version,

@@ -123,6 +123,7 @@ public final class InMemorySagaStore: SagaStore {
                 (query.id == nil || saga.id == query.id) && (query.type == nil || saga.type == query.type)
                     && (query.businessKey == nil || saga.businessKey == query.businessKey)
                     && (query.status == nil || saga.status == query.status)
+                    && (query.owner == nil || saga.owner == query.owner)
             }
             let sorted = matching.sorted {
                 ($0.status == .stuck ? 0 : 1, $0.createdAt, $0.id) < ($1.status == .stuck ? 0 : 1, $1.createdAt, $1.id)

@@ -86,6 +86,8 @@ public struct SagaQuery: Sendable, Hashable {
     public var type: String?
     public var businessKey: String?
     public var status: SagaStatus?
+    /// Who drives them.
+    public var owner: String?
     /// 1 to 1,000.
     public var limit: Int
 
@@ -94,12 +96,14 @@ public struct SagaQuery: Sendable, Hashable {
         type: String? = nil,
         businessKey: String? = nil,
         status: SagaStatus? = nil,
+        owner: String? = nil,
         limit: Int = 100
     ) {
         self.id = id
         self.type = type
         self.businessKey = businessKey
         self.status = status
+        self.owner = owner
         self.limit = min(1_000, max(1, limit))
     }
 }
