@@ -161,7 +161,8 @@ import Testing
             let start = self.clock.wallTime
             try await self.running(self.relay(working, owner: "two")) {
                 while working.attempts.isEmpty {
-                    await self.clock.waitForSleepers(1)
+                    // The send that hangs, and the second one until it looks again.
+                    await self.clock.waitForSleepers(2)
                     self.clock.advance(by: .milliseconds(100))
                 }
                 let silence = self.clock.wallTime - start

@@ -111,7 +111,7 @@ extension Folder {
 
     /// Looks every 2 ms; the time limit of the suite ends a wait in vain.
     func waitForLines(_ count: Int, in name: String) async throws {
-        while self.lines(name).count < count { try await Task.sleep(for: .milliseconds(2)) }
+        while self.lines(name).count < count { try await ContinuousClock().sleep(for: .milliseconds(2)) }
     }
 }
 

@@ -41,7 +41,7 @@ public final class SagaCoordinator: Service {
     private struct State {
         var isRunning = false
         var inFlight = 0
-        /// The sagas that are driven, or about to be, and how often: one that was fenced off may still be at its action.
+        /// The sagas that are driven, or about to be, and how often: a driver that was fenced off may still be at work.
         var held: [String: Int] = [:]
         /// Something went wrong in a way that may have left a saga with this owner and without a driver.
         var mayHaveOrphans = false
