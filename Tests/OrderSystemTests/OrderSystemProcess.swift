@@ -103,10 +103,19 @@ final class OrderSystemProcess: Sendable {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = standardOutput
         process.standardError = standardError
-        standardOutput.fileHandleForReading.readabilityHandler = { output.append($0.availableData, isError: false, $0) }
-        standardError.fileHandleForReading.readabilityHandler = { output.append($0.availableData, isError: true, $0) }
         process.terminationHandler = { output.ended($0.terminationStatus) }
         try process.run()
+        // Threads that read to the end, for a readability handler is at times not told of it.
+        for (pipe, isError) in [(standardOutput, false), (standardError, true)] {
+            let handle = pipe.fileHandleForReading
+            Thread.detachNewThread {
+                while true {
+                    let data = handle.availableData
+                    output.append(data, isError: isError)
+                    if data.isEmpty { return }
+                }
+            }
+        }
         return (process, output)
     }
 }
@@ -134,8 +143,8 @@ private final class Output: Sendable {
     var standardOutput: String { self.state.withLock { String(decoding: $0.output, as: UTF8.self) } }
     var standardError: String { self.state.withLock { String(decoding: $0.error, as: UTF8.self) } }
 
-    func append(_ data: Data, isError: Bool, _ handle: FileHandle) {
-        if data.isEmpty { handle.readabilityHandler = nil }
+    /// - Parameter data: Empty at the end of the stream.
+    func append(_ data: Data, isError: Bool) {
         self.change { state in
             if data.isEmpty {
                 state.openPipes -= 1
