@@ -78,6 +78,27 @@ import Testing
         await backend.close()
     }
 
+    @Test func onlyTheLivingCountAsOtherProcesses() async throws {
+        let folder = try Folder()
+        var hasResetBug = false
+        func warnings() async throws -> Int {
+            let warnings = Warnings()
+            let backend = try await folder.backend(logger: Logger(label: "test") { _ in warnings })
+            try await backend.transport.declare(ConsumerGroup("g", bindings: ["#"]))
+            let version = try await backend.read { try $0.query("SELECT sqlite_version()")[0][0].text ?? "" }
+            hasResetBug = version.compare("3.51.3", options: .numeric) == .orderedAscending
+            await backend.close()
+            return warnings.count { $0.contains("Several processes use the file") }
+        }
+        #expect(try await warnings() == 0)
+        let child = try Child("echo", folder)
+        try await folder.waitForLines(1, in: "acks")
+        // The warning is for versions of SQLite that have the bug.
+        #expect(try await warnings() == (hasResetBug ? 1 : 0))
+        try await child.kill()
+        #expect(try await warnings() == 0)
+    }
+
     @Test func theDoorbellReachesAnotherProcess() async throws {
         let folder = try Folder()
         let backend = try await folder.backend()

@@ -82,6 +82,7 @@ final class DoorbellSocket {
     func send(_ byte: UInt8) -> Bool {
         self.listPeersIfChanged()
         var hadRoom = true
+        var dead: [Int] = []
         var payload = byte
         for index in self.peers.indices {
             let sent = withUnsafePointer(to: &self.peers[index]) {
@@ -99,10 +100,14 @@ final class DoorbellSocket {
             guard sent != 1 else { continue }
             switch errno {
             case EAGAIN, ENOBUFS: hadRoom = false
-            case ECONNREFUSED: unlink(Self.path(of: self.peers[index]))  // nobody is bound to it any more
+            case ECONNREFUSED, ENOENT:
+                // Nobody is bound to it any more.
+                unlink(Self.path(of: self.peers[index]))
+                dead.append(index)
             default: break
             }
         }
+        for index in dead.reversed() { self.peers.remove(at: index) }
         return hadRoom
     }
 
