@@ -20,6 +20,7 @@ let package = Package(
         .library(name: "ParleyCore", targets: ["ParleyCore"]),
         .library(name: "ParleyDiscovery", targets: ["ParleyDiscovery"]),
         .library(name: "ParleyMessaging", targets: ["ParleyMessaging"]),
+        .library(name: "ParleyRESP", targets: ["ParleyRESP"]),
         .library(name: "ParleySagas", targets: ["ParleySagas"]),
         .library(name: "ParleySQLite", targets: ["ParleySQLite"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
@@ -34,6 +35,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
@@ -62,6 +64,16 @@ let package = Package(
             swiftSettings: settings
         ),
 
+        .target(
+            name: "ParleyRESP",
+            dependencies: [
+                "ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"), product("DequeModule", "swift-collections"),
+            ],
+            swiftSettings: settings
+        ),
+
         // Floor 2: shared
         .target(
             name: "ParleySagas",
@@ -77,7 +89,8 @@ let package = Package(
         .target(
             name: "ParleySQLite",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", product("GRDB", "GRDB.swift"), product("GRDBSQLite", "GRDB.swift"),
+                "ParleyCore", "ParleyMessaging", "ParleySagas", product("GRDB", "GRDB.swift"),
+                product("GRDBSQLite", "GRDB.swift"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("DequeModule", "swift-collections"),
             ],
@@ -171,6 +184,16 @@ let package = Package(
                 "ParleyCore", "ParleyMessaging", "ParleyTestKit", product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("ServiceLifecycleTestKit", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRESPTests",
+            dependencies: [
+                "ParleyCore", "ParleyRESP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
+                product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
