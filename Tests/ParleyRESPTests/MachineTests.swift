@@ -87,6 +87,17 @@ import Testing
         #expect(machine.write(now: 0) == .write(2))
     }
 
+    @Test func whoComesAndGoesFillsTheLineToo() {
+        var machine = Self.ready(inFlight: 1, waiting: 3)
+        for id in 0..<3 as Range<UInt64> {
+            #expect(machine.submit(commands: 1, deadline: nil, blocks: false) == .accepted(id))
+            #expect(machine.cancel(id) == .fail(.notSent))
+        }
+        #expect(machine.submit(commands: 1, deadline: nil, blocks: false) == .overloaded)
+        #expect(machine.write(now: 0) == .skip(0))
+        #expect(machine.submit(commands: 1, deadline: nil, blocks: false) == .accepted(3))
+    }
+
     @Test func aBlockLargerThanEveryLimitGoesAlone() {
         var machine = Self.ready(inFlight: 2, waiting: 3)
         #expect(machine.submit(commands: 9, deadline: nil, blocks: false) == .accepted(0))
@@ -184,7 +195,9 @@ import Testing
 
         mutating func submit(_ commands: Int, _ deadline: UInt64?) -> Machine.SubmitAction {
             let isEmpty = self.open.allSatisfy(\.isWritten)
-            guard isEmpty || self.queued + commands <= self.waiting else { return .overloaded }
+            guard self.open.filter({ !$0.isWritten }).count < self.waiting,
+                isEmpty || self.queued + commands <= self.waiting
+            else { return .overloaded }
             defer { self.next += 1 }
             self.open.append(Entry(id: self.next, commands: commands, missing: commands, deadline: deadline))
             return .accepted(self.next)

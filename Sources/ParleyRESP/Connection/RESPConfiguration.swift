@@ -49,7 +49,7 @@ public struct RESPConfiguration: Sendable {
     }
 
     public var endpoint: Endpoint
-    /// An ACL user; without one a password is that of the default user.
+    /// An ACL user; without one a password is that of the default user. Not used without a password.
     public var username: String?
     public var password: String?
     /// What `SELECT` is sent for; 0 sends none.

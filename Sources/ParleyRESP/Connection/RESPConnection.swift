@@ -188,6 +188,7 @@ public final class RESPConnection: RESPExecutor {
         guard let waiter = core.requests[index].waiter else { return nil }
         core.requests[index].waiter = nil
         core.requests[index].replies = []
+        core.requests[index].commands = []
         return Resumption(waiter: waiter, answer: answer)
     }
 
@@ -220,6 +221,7 @@ public final class RESPConnection: RESPExecutor {
                         let index = Int(id - core.firstID)
                         guard core.requests.indices.contains(index) else { break writing }
                         for command in core.requests[index].commands { command.write(into: &buffer) }
+                        core.requests[index].commands = []
                         let silence = now &+ self.configuration.silenceLimit.nanosecondsClamped
                         core.timerWanted = min(core.timerWanted ?? silence, silence)
                     }

@@ -173,9 +173,10 @@ extension RESPConnectionMachine {
     package mutating func submit(commands: Int, deadline: UInt64?, blocks: Bool) -> SubmitAction {
         guard self.takesCommands else { return .notReady }
         guard !self.lines.isDraining else { return .draining }
-        guard self.lines.waiting.isEmpty || self.lines.waitingCommands + commands <= self.limits.waiting else {
-            return .overloaded
-        }
+        // Counted as requests, too: those that were cancelled hold a place until the socket takes more.
+        guard self.lines.waiting.count < self.limits.waiting,
+            self.lines.waiting.isEmpty || self.lines.waitingCommands + commands <= self.limits.waiting
+        else { return .overloaded }
         let id = self.nextID
         self.lines.waiting.append(Request(id: id, commands: commands, deadline: deadline, blocks: blocks))
         self.lines.waitingCommands += commands

@@ -139,7 +139,9 @@ extension RESPCommand {
     }
 
     private static func blocking(milliseconds text: String?) -> Blocking {
-        guard let milliseconds = text.flatMap({ Int64($0) }), milliseconds > 0 else { return .forever }
+        guard let milliseconds = text.flatMap({ Int64($0) }), (1..<1_000_000_000_000).contains(milliseconds) else {
+            return .forever
+        }
         return .upTo(.milliseconds(milliseconds))
     }
 }

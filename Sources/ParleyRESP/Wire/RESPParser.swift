@@ -113,7 +113,7 @@ public struct RESPParser: Sendable {
             } else {
                 guard position < bytes.count else { return nil }
                 // Seen at once, not at the end of a line that may never come.
-                guard Self.markers.contains(bytes[position]) else {
+                guard bytes[position].beginsValue else {
                     throw RESPProtocolError("no type begins with byte \(bytes[position])")
                 }
                 guard let end = try self.endOfLine(in: bytes, from: position) else { return nil }
@@ -274,8 +274,6 @@ public struct RESPParser: Sendable {
 }
 
 extension RESPParser {
-    private static let markers = Set("+-:,(#_$!=*~%|>".utf8)
-
     private static func text(_ bytes: borrowing Span<UInt8>) -> String {
         bytes.withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
     }
@@ -368,5 +366,14 @@ extension UInt8 {
     fileprivate static var carriageReturn: UInt8 { 0x0D }
     fileprivate static var lineFeed: UInt8 { 0x0A }
     fileprivate var digit: Int? { (0x30...0x39).contains(self) ? Int(self) - 0x30 : nil }
+    fileprivate var beginsValue: Bool {
+        switch self {
+        case UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: ":"), UInt8(ascii: ","), UInt8(ascii: "("),
+            UInt8(ascii: "#"), UInt8(ascii: "_"), UInt8(ascii: "$"), UInt8(ascii: "!"), UInt8(ascii: "="),
+            UInt8(ascii: "*"), UInt8(ascii: "~"), UInt8(ascii: "%"), UInt8(ascii: "|"), UInt8(ascii: ">"):
+            true
+        default: false
+        }
+    }
     fileprivate var isSign: Bool { self == UInt8(ascii: "-") || self == UInt8(ascii: "+") }
 }
