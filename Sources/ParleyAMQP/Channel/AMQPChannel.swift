@@ -172,6 +172,7 @@ public final class AMQPChannel: Sendable {
     }
 
     /// A consumer for the time of `body`; afterwards it is cancelled, and what was not handed out goes back.
+    @discardableResult
     public func withConsumer<Value>(
         _ queue: String,
         prefetch: UInt16? = nil,

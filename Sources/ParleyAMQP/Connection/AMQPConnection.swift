@@ -35,6 +35,7 @@ public final class AMQPConnection: Service, Sendable {
     }
 
     /// A connection for the time of `body`.
+    @discardableResult
     public static func withConnection<Value: Sendable>(
         _ configuration: AMQPConfiguration,
         logger: Logger,
@@ -91,6 +92,7 @@ public final class AMQPConnection: Service, Sendable {
     }
 
     /// A channel for the time of `body`; afterwards it is closed.
+    @discardableResult
     public func withChannel<Value>(
         _ settings: AMQPChannelSettings = .init(),
         _ body: (AMQPChannel) async throws -> sending Value

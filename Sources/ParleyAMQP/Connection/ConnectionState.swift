@@ -263,7 +263,10 @@ final class ConnectionState {
         if ending != .expected || self.lastError != nil {
             self.emit(AMQPEvent(kind: .disconnected, error: error))
         }
-        if case .closed = self.phase {} else { self.phase = .connecting }
+        switch self.phase {
+        case .closed, .draining: break  // it was to end
+        case .idle, .connecting, .recovering, .ready: self.phase = .connecting
+        }
         self.ended?.complete(.success(()))
     }
 
