@@ -6,7 +6,7 @@ swift_major=6 swift_minor=3
 # Debian's and Ubuntu's names, good on Debian 12 and Ubuntu 22.04 and 24.04.
 build_packages='libsqlite3-dev' # GRDB links the system's SQLite
 # shellcheck disable=SC2034 # dev/test reads it
-test_packages="$build_packages sqlite3 curl perl" # tests look into the store from outside; dev/tidy reads with perl
+test_packages="$build_packages sqlite3 curl perl rabbitmq-server openssl" # a store seen from outside; dev/tidy; brokers
 # What swift.org's own list asks for beside a toolchain that was only unpacked; the toolchain's images have them.
 toolchain_packages='g++ libcurl4-openssl-dev libncurses-dev libsqlite3-dev libxml2-dev'
 

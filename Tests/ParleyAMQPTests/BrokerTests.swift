@@ -44,7 +44,8 @@ import Testing
             try await channel.declareQueue("q", .quorum)
             try await channel.bindQueue("q", to: "inner")
             try await channel.publish(
-                (0..<500).map { AMQPMessage(text("\($0)"), exchange: "orders.exchange", routingKey: "order.created") })
+                (0..<500).map { AMQPMessage(text("\($0)"), exchange: "orders.exchange", routingKey: "order.created") }
+            )
             try await channel.withConsumer("q", prefetch: 50) { consumer in
                 var next = 0
                 for try await delivery in consumer {
@@ -71,7 +72,9 @@ import Testing
             for number in 0..<10_000 {
                 confirms.append(
                     try await channel.send(
-                        AMQPMessage(text("\(number)"), routingKey: "q", properties: .init(persistent: true))))
+                        AMQPMessage(text("\(number)"), routingKey: "q", properties: .init(persistent: true))
+                    )
+                )
                 let span = connection.core.with { $0.channels[channel.id]?.confirms.span ?? .max }
                 #expect(span <= 100)
             }
@@ -227,7 +230,9 @@ import Testing
         let user = "u" + configuration.virtualHost
         try await broker.manage("PUT", "users/\(user)", #"{"password":"p","tags":""}"#)
         try await broker.manage(
-            "PUT", "permissions/\(configuration.virtualHost)/\(user)", #"{"configure":"^mine","write":"","read":""}"#
+            "PUT",
+            "permissions/\(configuration.virtualHost)/\(user)",
+            #"{"configure":"^mine","write":"","read":""}"#
         )
         configuration.credentials = .plain(user: user, password: "p")
         try await AMQPConnection.withConnection(configuration, logger: quiet) { connection in

@@ -61,20 +61,34 @@ import Testing
     static func frame(_ dice: inout Dice) -> AMQPFrame {
         let methods: [AMQPMethod] = [
             .connectionStart(
-                .init(versionMinor: 9, serverProperties: Self.table(&dice), mechanisms: [1, 2], locales: [3])),
+                .init(versionMinor: 9, serverProperties: Self.table(&dice), mechanisms: [1, 2], locales: [3])
+            ),
             .connectionTune(.init(channelMax: .random(in: 0 ... .max, using: &dice), frameMax: 4_096, heartbeat: 7)),
             .channelOpen, .channelOpenOk, .confirmSelectOk, .txCommit,
             .exchangeDeclare(
                 .init(
-                    exchange: Self.name(&dice), type: "topic", passive: .random(using: &dice),
-                    durable: .random(using: &dice), autoDelete: .random(using: &dice),
-                    forExchangesOnly: .random(using: &dice), noWait: .random(using: &dice),
-                    arguments: Self.table(&dice))),
-            .queueDeclare(.init(queue: Self.name(&dice), exclusive: .random(using: &dice), arguments: Self.table(&dice))),
+                    exchange: Self.name(&dice),
+                    type: "topic",
+                    passive: .random(using: &dice),
+                    durable: .random(using: &dice),
+                    autoDelete: .random(using: &dice),
+                    forExchangesOnly: .random(using: &dice),
+                    noWait: .random(using: &dice),
+                    arguments: Self.table(&dice)
+                )
+            ),
+            .queueDeclare(
+                .init(queue: Self.name(&dice), exclusive: .random(using: &dice), arguments: Self.table(&dice))
+            ),
             .basicDeliver(
                 .init(
-                    consumerTag: Self.name(&dice), deliveryTag: .random(in: 0 ... .max, using: &dice),
-                    redelivered: .random(using: &dice), exchange: Self.name(&dice), routingKey: Self.name(&dice))),
+                    consumerTag: Self.name(&dice),
+                    deliveryTag: .random(in: 0 ... .max, using: &dice),
+                    redelivered: .random(using: &dice),
+                    exchange: Self.name(&dice),
+                    routingKey: Self.name(&dice)
+                )
+            ),
             .basicNack(.init(deliveryTag: 9, multiple: .random(using: &dice), requeue: .random(using: &dice))),
             .channelClose(.init(replyCode: 404, replyText: Self.name(&dice), failingClass: 50, failingMethod: 10)),
         ]
@@ -88,7 +102,11 @@ import Testing
             return AMQPFrame(
                 channel: channel,
                 payload: .header(
-                    classID: 60, bodySize: .random(in: 0 ... .max, using: &dice), properties: Self.properties(&dice)))
+                    classID: 60,
+                    bodySize: .random(in: 0 ... .max, using: &dice),
+                    properties: Self.properties(&dice)
+                )
+            )
         default:
             return AMQPFrame(channel: channel, payload: .method(methods.randomElement(using: &dice) ?? .channelOpen))
         }
@@ -156,12 +174,16 @@ import Testing
     @Test func payloadsOfPureNoiseAreErrorsOrValues() throws {
         var dice = Dice(7)
         for _ in 0..<20_000 {
-            let payload = (0..<Int.random(in: 0...60, using: &dice)).map { _ in UInt8.random(in: 0...255, using: &dice) }
+            let payload = (0..<Int.random(in: 0...60, using: &dice)).map { _ in UInt8.random(in: 0...255, using: &dice)
+            }
             let type = UInt8.random(in: 1...3, using: &dice)
             var known: [UInt8] = []
             if type == 1 {
                 let classID = [10, 20, 40, 50, 60, 85, 90].randomElement(using: &dice) ?? 10
-                known = [0, UInt8(classID), 0, UInt8.random(in: 0...12, using: &dice) * 10 + .random(in: 0...1, using: &dice)]
+                known = [
+                    0, UInt8(classID), 0,
+                    UInt8.random(in: 0...12, using: &dice) * 10 + .random(in: 0...1, using: &dice),
+                ]
             }
             let all = known + payload
             let frame = [type, 0, 1, 0, 0, 0, UInt8(all.count)] + all + [0xCE]
@@ -214,7 +236,10 @@ import Testing
             var output = OutputQueue()
             let body = ByteBuffer(bytes: (0..<size).map { UInt8(truncatingIfNeeded: $0) })
             try output.append(
-                .basicPublish(.init(routingKey: "q")), properties: .init(), body: body, channel: 3,
+                .basicPublish(.init(routingKey: "q")),
+                properties: .init(),
+                body: body,
+                channel: 3,
                 maximumFrameSize: 4_096
             )
             let announced = output.bytes
@@ -236,8 +261,12 @@ import Testing
         let long = String(repeating: "x", count: 256)
         #expect(throws: AMQPWireError.shortStringTooLong(256)) {
             try output.append(
-                .basicPublish(.init(routingKey: "q")), properties: .init(messageID: long), body: ByteBuffer(),
-                channel: 1, maximumFrameSize: 4_096)
+                .basicPublish(.init(routingKey: "q")),
+                properties: .init(messageID: long),
+                body: ByteBuffer(),
+                channel: 1,
+                maximumFrameSize: 4_096
+            )
         }
         #expect(throws: AMQPWireError.shortStringTooLong(256)) {
             try output.append(AMQPFrame(channel: 1, payload: .method(.queueDeclare(.init(queue: long)))))
@@ -245,8 +274,11 @@ import Testing
         #expect(throws: AMQPWireError.tableTooLarge) {
             try output.append(
                 .basicPublish(.init(routingKey: "q")),
-                properties: .init(headers: ["h": .bytes(Array(repeating: 0, count: 5_000))]), body: ByteBuffer(),
-                channel: 1, maximumFrameSize: 4_096)
+                properties: .init(headers: ["h": .bytes(Array(repeating: 0, count: 5_000))]),
+                body: ByteBuffer(),
+                channel: 1,
+                maximumFrameSize: 4_096
+            )
         }
         #expect(output.take().reduce(0) { $0 + $1.readableBytes } == 8)
     }

@@ -87,7 +87,14 @@ import Testing
                 open[number]?.returned = true
             case 6, 7:
                 guard let number = open.keys.sorted().randomElement(using: &dice) else { continue }
-                Self.check(&machine, &open, numbers: [number], ack: .random(using: &dice), number: number, multiple: false)
+                Self.check(
+                    &machine,
+                    &open,
+                    numbers: [number],
+                    ack: .random(using: &dice),
+                    number: number,
+                    multiple: false
+                )
             case 8:
                 let number = UInt64.random(in: 0...published, using: &dice)
                 let covered = open.keys.filter { number == 0 || $0 <= number }.sorted()
@@ -105,8 +112,12 @@ import Testing
     }
 
     private static func check(
-        _ machine: inout ConfirmMachine<Int>, _ open: inout [UInt64: (token: Int, returned: Bool)], numbers: [UInt64],
-        ack: Bool, number: UInt64, multiple: Bool
+        _ machine: inout ConfirmMachine<Int>,
+        _ open: inout [UInt64: (token: Int, returned: Bool)],
+        numbers: [UInt64],
+        ack: Bool,
+        number: UInt64,
+        multiple: Bool
     ) {
         guard case .settle(let settled) = machine.received(ack: ack, number: number, multiple: multiple) else {
             Issue.record("a violation for \(number)")
@@ -138,7 +149,9 @@ import Testing
                 open.insert(last)
             case 3:
                 let tag = UInt64.random(in: 0...(last + 1), using: &dice)
-                #expect(ledger.settle(tag, generation: 4, multiple: false) == (open.contains(tag) ? .send : .alreadySettled))
+                #expect(
+                    ledger.settle(tag, generation: 4, multiple: false) == (open.contains(tag) ? .send : .alreadySettled)
+                )
                 open.remove(tag)
             case 4:
                 let tag = UInt64.random(in: 0...(last + 1), using: &dice)
@@ -162,7 +175,9 @@ import Testing
         #expect(machine.call(AMQPMethod.queueDeclare(.init()).number, token: 0) == .refuse)
         #expect(machine.call(ChannelMachine.open, token: 1) == .send)
         #expect(machine.receivedTraffic() == .violation)
-        #expect(machine.receivedReply(AMQPMethod.channelOpenOk.number) == .complete(token: 1, request: ChannelMachine.open))
+        #expect(
+            machine.receivedReply(AMQPMethod.channelOpenOk.number) == .complete(token: 1, request: ChannelMachine.open)
+        )
         let kinds: [(UInt32, UInt32)] = [
             (AMQPMethod.queueDeclare(.init()).number, AMQPMethod.queueDeclareOk(.init()).number),
             (AMQPMethod.exchangeUnbind(.init()).number, AMQPMethod.exchangeUnbindOk.number),
@@ -189,7 +204,9 @@ import Testing
             #expect(machine.call(ChannelMachine.close, token: 999) == .send)
             #expect(machine.receivedReply(AMQPMethod.queueDeclareOk(.init()).number) == .discard)
             #expect(machine.closedByPeer() == .sendCloseOKAndWait)
-            #expect(machine.receivedReply(AMQPMethod.channelCloseOk.number) == .closed(token: 999, others: waiting.map(\.0)))
+            #expect(
+                machine.receivedReply(AMQPMethod.channelCloseOk.number) == .closed(token: 999, others: waiting.map(\.0))
+            )
         }
         #expect(machine.call(kinds[0].0, token: 1_000) == .refuse)
     }

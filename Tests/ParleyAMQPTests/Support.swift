@@ -54,13 +54,18 @@ struct Broker: Sendable {
     private static func start(_ folder: String, _ certificates: String) async throws -> Broker {
         let owner = String(ProcessInfo.processInfo.processIdentifier)
         let ports = try await run(
-            Self.root + "/dev/servers/rabbitmq", ["start", folder],
+            Self.root + "/dev/servers/rabbitmq",
+            ["start", folder],
             ["RABBITMQ_OWNER": owner, "RABBITMQ_TLS": certificates]
         )
         let numbers = ports.split(separator: " ").compactMap { Int($0) }
         guard numbers.count == 3 else { throw Failed(description: "no ports: \(ports)") }
         return Broker(
-            folder: folder, certificates: certificates, port: numbers[0], management: numbers[1], tls: numbers[2]
+            folder: folder,
+            certificates: certificates,
+            port: numbers[0],
+            management: numbers[1],
+            tls: numbers[2]
         )
     }
 
@@ -80,7 +85,8 @@ struct Broker: Sendable {
             [
                 "curl", "-sSf", "-u", "guest:guest", "-X", method, "-H", "content-type: application/json", "-d", body,
                 "http://127.0.0.1:\(self.management)/api/\(path)",
-            ])
+            ]
+        )
     }
 
     /// A virtual host of the test's own, so that tests do not see each other.
@@ -88,14 +94,17 @@ struct Broker: Sendable {
         let name = "h" + String(SystemRandomSource().next(), radix: 36)
         try await self.manage("PUT", "vhosts/\(name)")
         try await self.manage(
-            "PUT", "permissions/\(name)/guest", #"{"configure":".*","write":".*","read":".*"}"#
+            "PUT",
+            "permissions/\(name)/guest",
+            #"{"configure":".*","write":".*","read":".*"}"#
         )
         return self.configuration(name)
     }
 
     func configuration(_ virtualHost: String = "/") -> AMQPConfiguration {
         var configuration = AMQPConfiguration(
-            endpoints: [.init(host: "127.0.0.1", port: self.port)], virtualHost: virtualHost
+            endpoints: [.init(host: "127.0.0.1", port: self.port)],
+            virtualHost: virtualHost
         )
         configuration.backoff = Backoff(initial: .milliseconds(50), cap: .seconds(1))
         return configuration
@@ -117,7 +126,9 @@ func text(_ text: String) -> ByteBuffer { ByteBuffer(string: text) }
 /// Expects an `AMQPError` with this code.
 @discardableResult
 func expect(
-    _ code: AMQPError.Code, sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Void
+    _ code: AMQPError.Code,
+    sourceLocation: SourceLocation = #_sourceLocation,
+    _ body: () async throws -> Void
 ) async -> AMQPError? {
     do {
         try await body()
@@ -133,7 +144,9 @@ func expect(
 
 /// Asks until it is so; fails after `limit`.
 func eventually(
-    _ what: String, limit: Duration = .seconds(30), sourceLocation: SourceLocation = #_sourceLocation,
+    _ what: String,
+    limit: Duration = .seconds(30),
+    sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: () async throws -> Bool
 ) async throws {
     let end = time.now.advanced(by: limit)

@@ -48,7 +48,8 @@ import Testing
         let chain = try NIOSSLCertificate.fromPEMFile(broker.certificates + "/client.pem")
         configuration.tls?.configuration.certificateChain = chain.map { .certificate($0) }
         configuration.tls?.configuration.privateKey = .privateKey(
-            try NIOSSLPrivateKey(file: broker.certificates + "/client.key", format: .pem))
+            try NIOSSLPrivateKey(file: broker.certificates + "/client.key", format: .pem)
+        )
         configuration.credentials = .external
         try await AMQPConnection.withConnection(configuration, logger: quiet) { connection in
             try await connection.withChannel { try await $0.declareQueue("", .init(durable: false, exclusive: true)) }

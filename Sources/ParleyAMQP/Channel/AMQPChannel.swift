@@ -132,7 +132,10 @@ public final class AMQPChannel: Sendable {
         }
         let number = self.core.with { $0.makeID() }
         let request = AMQPMethod.BasicConsume(
-            queue: queue, consumerTag: tag ?? "parley-\(number)", noAck: automaticAcknowledgement, exclusive: exclusive,
+            queue: queue,
+            consumerTag: tag ?? "parley-\(number)",
+            noAck: automaticAcknowledgement,
+            exclusive: exclusive,
             arguments: arguments
         )
         let buffer = ConsumerBuffer(id: number, limit: automaticAcknowledgement ? 1_000 : Int(UInt16.max))
@@ -148,7 +151,10 @@ public final class AMQPChannel: Sendable {
             let qos = try state.call(.basicQos(.init(prefetchCount: count)), on: channel, deadline: deadline)
             let consume = try state.call(.basicConsume(request), on: channel, deadline: deadline)
             channel.consumers[request.consumerTag] = ConsumerState(
-                queue: queue, request: request, prefetch: count, buffer: buffer
+                queue: queue,
+                request: request,
+                prefetch: count,
+                buffer: buffer
             )
             return (qos, consume)
         }
@@ -224,10 +230,17 @@ public final class AMQPChannel: Sendable {
         // The reply came over the channel as it was when the call went out; if that is gone, so is the delivery.
         let after = self.core.with { generation($0) }
         return AMQPDelivery(
-            body: content.body, properties: content.properties, exchange: got.exchange, routingKey: got.routingKey,
-            isRedelivered: got.redelivered, consumerTag: "", remaining: Int(got.messageCount),
+            body: content.body,
+            properties: content.properties,
+            exchange: got.exchange,
+            routingKey: got.routingKey,
+            isRedelivered: got.redelivered,
+            consumerTag: "",
+            remaining: Int(got.messageCount),
             tag: .init(
-                value: got.deliveryTag, generation: before == after ? before : 0, automatic: automaticAcknowledgement
+                value: got.deliveryTag,
+                generation: before == after ? before : 0,
+                automatic: automaticAcknowledgement
             ),
             channel: self
         )
@@ -262,7 +275,8 @@ public final class AMQPChannel: Sendable {
             guard channel.machine.isOpen else { return nil }
             let close = AMQPMethod.ChannelClose(replyCode: 200, replyText: "done")
             return try? state.call(
-                .channelClose(close), on: channel,
+                .channelClose(close),
+                on: channel,
                 deadline: self.core.deadline(self.core.configuration.operationTimeout)
             )
         }
@@ -287,7 +301,8 @@ public final class AMQPChannel: Sendable {
         try await self.ready()
         let completion = try self.core.with { state throws(AMQPError) in
             try state.call(
-                method, on: try state.usable(self.id),
+                method,
+                on: try state.usable(self.id),
                 deadline: self.core.deadline(self.core.configuration.operationTimeout)
             )
         }

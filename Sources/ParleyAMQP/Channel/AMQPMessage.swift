@@ -9,7 +9,7 @@ public struct AMQPMessage: Sendable {
     public var properties: AMQPProperties
     /// Ask the broker to send the message back if no queue takes it; see ``AMQPError/Code/returned``.
     ///
-    /// On a channel with confirms such a message carries the header `x-parley-publish`, which tells which one came back.
+    /// On a channel with confirms such a message carries the header `x-parley-publish`: it tells which one came back.
     public var mandatory: Bool
 
     public init(
@@ -57,7 +57,9 @@ public struct AMQPDelivery: Sendable {
     ///   again), ``AMQPError/Code/alreadySettled``. In both cases nothing was sent.
     public func ack(multiple: Bool = false) throws(AMQPError) {
         try self.channel.settle(
-            .basicAck(.init(deliveryTag: self.tag.value, multiple: multiple)), self.tag, multiple: multiple
+            .basicAck(.init(deliveryTag: self.tag.value, multiple: multiple)),
+            self.tag,
+            multiple: multiple
         )
     }
 
@@ -66,7 +68,8 @@ public struct AMQPDelivery: Sendable {
     /// - Throws: as ``ack(multiple:)``.
     public func nack(requeue: Bool, multiple: Bool = false) throws(AMQPError) {
         try self.channel.settle(
-            .basicNack(.init(deliveryTag: self.tag.value, multiple: multiple, requeue: requeue)), self.tag,
+            .basicNack(.init(deliveryTag: self.tag.value, multiple: multiple, requeue: requeue)),
+            self.tag,
             multiple: multiple
         )
     }
@@ -76,7 +79,9 @@ public struct AMQPDelivery: Sendable {
     /// - Throws: as ``ack(multiple:)``.
     public func reject(requeue: Bool) throws(AMQPError) {
         try self.channel.settle(
-            .basicReject(.init(deliveryTag: self.tag.value, requeue: requeue)), self.tag, multiple: false
+            .basicReject(.init(deliveryTag: self.tag.value, requeue: requeue)),
+            self.tag,
+            multiple: false
         )
     }
 }

@@ -1,7 +1,7 @@
 internal import DequeModule
 
-/// Which channel numbers are free. A number comes back only when the broker has said that it is done with it, and the one
-/// that has rested longest is given next.
+/// Which channel numbers are free. A number comes back only when the broker has said that it is done with it, and the
+/// one that has rested longest is given next.
 struct ChannelNumbers {
     private let maximum: UInt16
     private var fresh: UInt16 = 1

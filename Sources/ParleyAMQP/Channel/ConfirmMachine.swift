@@ -6,7 +6,10 @@ internal import DequeModule
 /// Confirms may come out of order and for many at once. A mandatory message that has no route is first returned and
 /// then acknowledged; the acknowledgement ends it as returned.
 struct ConfirmMachine<Token: Sendable & Equatable>: Sendable {
-    enum Outcome: Equatable { case acked, nacked, returned(AMQPReturnedMessage) }
+    enum Outcome: Equatable {
+        case acked, nacked
+        case returned(AMQPReturnedMessage)
+    }
 
     struct Settled: Equatable {
         var token: Token

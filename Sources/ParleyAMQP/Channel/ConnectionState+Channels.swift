@@ -6,7 +6,9 @@ internal import ParleyCore
 extension ConnectionState {
     func addChannel(_ settings: AMQPChannelSettings, recovers: Bool) -> ChannelState {
         let channel = ChannelState(
-            id: self.makeID(), settings: settings, recovers: recovers,
+            id: self.makeID(),
+            settings: settings,
+            recovers: recovers,
             maximumMessageBytes: self.configuration.maximumMessageBytes
         )
         self.channels[channel.id] = channel
@@ -26,7 +28,11 @@ extension ConnectionState {
     }
 
     /// Sends a request, whatever the channel's status: recovery uses it before the channel is ready.
-    func call(_ method: AMQPMethod, on channel: ChannelState, deadline: NIODeadline) throws(AMQPError)
+    func call(
+        _ method: AMQPMethod,
+        on channel: ChannelState,
+        deadline: NIODeadline
+    ) throws(AMQPError)
         -> Completion<Reply>
     {
         let before = channel.machine
@@ -75,7 +81,8 @@ extension ConnectionState {
         case .tooLarge(let size):
             let most = self.configuration.maximumMessageBytes
             let error = AMQPError(
-                .contentTooLarge, "a message of \(size) bytes, the limit here is \(most): raise maximumMessageBytes"
+                .contentTooLarge,
+                "a message of \(size) bytes, the limit here is \(most): raise maximumMessageBytes"
             )
             self.close(channel, code: 311, text: "message too large", error: error)
         }
@@ -126,7 +133,7 @@ extension ConnectionState {
     private func receivedReply(_ reply: Reply, number: UInt32, on channel: ChannelState) {
         switch channel.machine.receivedReply(number) {
         case .discard: break
-        case .violation: self.violation("a reply that nothing asked for", code: 503)
+        case .violation: self.violation("a reply that nothing asked for (\(String(number, radix: 16)))", code: 503)
         case .closed(let token, let others):
             self.release(channel)
             channel.pending.removeValue(forKey: token)?.completion.complete(.success(reply))
@@ -184,7 +191,9 @@ extension ConnectionState {
     // MARK: - Deliveries
 
     private func delivered(
-        _ deliver: AMQPMethod.BasicDeliver, _ content: ContentAssembler.Content, on channel: ChannelState
+        _ deliver: AMQPMethod.BasicDeliver,
+        _ content: ContentAssembler.Content,
+        on channel: ChannelState
     ) {
         let consumer = channel.consumers[deliver.consumerTag]
         if consumer?.automatic != true, channel.ledger.delivered(deliver.deliveryTag) == .violation {
@@ -195,10 +204,18 @@ extension ConnectionState {
             return self.requeue(deliver.deliveryTag, on: channel)
         }
         let delivery = AMQPDelivery(
-            body: content.body, properties: content.properties, exchange: deliver.exchange,
-            routingKey: deliver.routingKey, isRedelivered: deliver.redelivered, consumerTag: deliver.consumerTag,
+            body: content.body,
+            properties: content.properties,
+            exchange: deliver.exchange,
+            routingKey: deliver.routingKey,
+            isRedelivered: deliver.redelivered,
+            consumerTag: deliver.consumerTag,
             remaining: nil,
-            tag: .init(value: deliver.deliveryTag, generation: channel.ledger.generation, automatic: consumer.automatic),
+            tag: .init(
+                value: deliver.deliveryTag,
+                generation: channel.ledger.generation,
+                automatic: consumer.automatic
+            ),
             channel: handle
         )
         switch consumer.buffer.push(delivery) {
@@ -229,7 +246,8 @@ extension ConnectionState {
     private func cancelledByPeer(_ channel: ChannelState, tag: String) {
         guard let consumer = channel.consumers.removeValue(forKey: tag) else { return }
         let error = AMQPError(
-            .consumerCancelled, "the broker cancelled the consumer of \(consumer.queue): declare the queue and consume again"
+            .consumerCancelled,
+            "the broker cancelled the consumer of \(consumer.queue): declare the queue and consume again"
         )
         consumer.buffer.finish(error, discarding: false)
         self.fullConsumers.remove(consumer.buffer.id)

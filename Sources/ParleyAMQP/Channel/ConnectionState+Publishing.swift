@@ -18,7 +18,8 @@ extension ConnectionState {
     }
 
     /// `nil` if the message has to wait for its turn.
-    func publishNow(_ message: OutgoingMessage, on id: UInt64, now: NIODeadline) throws(AMQPError) -> PublisherConfirm? {
+    func publishNow(_ message: OutgoingMessage, on id: UInt64, now: NIODeadline) throws(AMQPError) -> PublisherConfirm?
+    {
         let channel = try self.publishing(id)
         guard channel.resend.isEmpty, channel.queued.isEmpty, self.canPublish(on: channel) else { return nil }
         return try self.publish(message, on: channel, now: now)
@@ -33,7 +34,11 @@ extension ConnectionState {
         return channel
     }
 
-    private func publish(_ message: OutgoingMessage, on channel: ChannelState, now: NIODeadline) throws(AMQPError)
+    private func publish(
+        _ message: OutgoingMessage,
+        on channel: ChannelState,
+        now: NIODeadline
+    ) throws(AMQPError)
         -> PublisherConfirm
     {
         let deadline = now + .nanoseconds(self.configuration.publishTimeout.nanoseconds)
@@ -43,7 +48,11 @@ extension ConnectionState {
         return confirm
     }
 
-    private func write(_ message: OutgoingMessage, _ confirm: PublisherConfirm, on channel: ChannelState)
+    private func write(
+        _ message: OutgoingMessage,
+        _ confirm: PublisherConfirm,
+        on channel: ChannelState
+    )
         throws(AMQPError)
     {
         var properties = message.properties
@@ -52,11 +61,16 @@ extension ConnectionState {
             properties.headers?[Self.numberHeader] = .int64(Int64(clamping: channel.confirms.nextNumber))
         }
         let method = AMQPMethod.BasicPublish(
-            exchange: message.exchange, routingKey: message.routingKey, mandatory: message.mandatory
+            exchange: message.exchange,
+            routingKey: message.routingKey,
+            mandatory: message.mandatory
         )
         do {
             try self.output.append(
-                .basicPublish(method), properties: properties, body: message.body, channel: channel.number,
+                .basicPublish(method),
+                properties: properties,
+                body: message.body,
+                channel: channel.number,
                 maximumFrameSize: self.tuning.frameMax
             )
         } catch {
@@ -133,17 +147,23 @@ extension ConnectionState {
             let error = AMQPError(
                 .returned,
                 "no queue takes \(message.routingKey) at \(message.exchange): bind one, or publish without mandatory",
-                retry: .notSent, replyCode: message.replyCode, returned: message
+                retry: .notSent,
+                replyCode: message.replyCode,
+                returned: message
             )
             settled.token.completion.complete(.failure(error))
         }
     }
 
     func returned(
-        _ method: AMQPMethod.BasicReturn, _ content: ContentAssembler.Content, on channel: ChannelState
+        _ method: AMQPMethod.BasicReturn,
+        _ content: ContentAssembler.Content,
+        on channel: ChannelState
     ) {
         let message = AMQPReturnedMessage(
-            replyCode: method.replyCode, replyText: method.replyText, exchange: method.exchange,
+            replyCode: method.replyCode,
+            replyText: method.replyText,
+            exchange: method.exchange,
             routingKey: method.routingKey
         )
         let number = content.properties.headers?[Self.numberHeader]?.integer
@@ -187,11 +207,17 @@ extension ConnectionState {
 
     private func cannotPublish(on channel: ChannelState) -> AMQPError {
         if let reason = self.blockedReason {
-            return AMQPError(.blocked, "the broker blocks publishers: \(reason): free its memory or disk", retry: .notSent)
+            return AMQPError(
+                .blocked,
+                "the broker blocks publishers: \(reason): free its memory or disk",
+                retry: .notSent
+            )
         }
         return AMQPError(
-            .timedOut, "the message could not be sent in time (no connection, or the window stayed full)",
-            retry: .notSent, cause: self.lastError
+            .timedOut,
+            "the message could not be sent in time (no connection, or the window stayed full)",
+            retry: .notSent,
+            cause: self.lastError
         )
     }
 }

@@ -12,8 +12,8 @@ struct ConsumerState {
 
 /// The deliveries that a consumer has not taken yet.
 ///
-/// With acknowledgement it holds at most the prefetch, because the broker sends no more; without, reading from the socket
-/// stops while it is full, so it holds at most its limit and what one read brings.
+/// With acknowledgement it holds at most the prefetch, because the broker sends no more; without, reading from the
+/// socket stops while it is full, so it holds at most its limit and what one read brings.
 final class ConsumerBuffer: Sendable {
     private struct State {
         var deliveries: Deque<AMQPDelivery> = []
@@ -54,7 +54,11 @@ final class ConsumerBuffer: Sendable {
         self.state.withLock { state in
             if state.end == nil { state.end = error.map { .failure($0) } ?? .success(()) }
             for waiter in state.waiters {
-                if let error { waiter.continuation.resume(throwing: error) } else { waiter.continuation.resume(returning: nil) }
+                if let error {
+                    waiter.continuation.resume(throwing: error)
+                } else {
+                    waiter.continuation.resume(returning: nil)
+                }
             }
             state.waiters = []
             guard discarding else { return [] }

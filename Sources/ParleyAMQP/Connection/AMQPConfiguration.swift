@@ -14,7 +14,10 @@ public struct AMQPConfiguration: Sendable {
     }
 
     public struct Credentials: Sendable {
-        enum Kind: Sendable { case plain(user: String, password: String), external }
+        enum Kind: Sendable {
+            case plain(user: String, password: String)
+            case external
+        }
         let kind: Kind
 
         /// SASL PLAIN. Without TLS the password travels readable.

@@ -8,8 +8,8 @@ internal import ServiceLifecycle
 extension AMQPConnection {
     /// Connects, keeps the connection up, and returns after a graceful shutdown or cancellation.
     ///
-    /// Graceful: no new publishes are taken, open confirms are waited for up to ``AMQPConfiguration/drainTimeout``, then
-    /// the broker is told good-bye.
+    /// Graceful: no new publishes are taken, open confirms are waited for up to
+    /// ``AMQPConfiguration/drainTimeout``, then the broker is told good-bye.
     ///
     /// - Throws: what trying again cannot change about the first connection; any failure if
     ///   ``AMQPConfiguration/recovers`` is off. `CancellationError` never: cancelled is ended.
@@ -56,7 +56,8 @@ extension AMQPConnection {
         let configuration = self.core.configuration
         while !self.isEnding {
             let rung = self.wakeUp.generation
-            let endpoint = configuration.endpoints.isEmpty
+            let endpoint =
+                configuration.endpoints.isEmpty
                 ? AMQPConfiguration.Endpoint(host: "127.0.0.1")
                 : configuration.endpoints[turn % configuration.endpoints.count]
             do {
@@ -188,7 +189,8 @@ extension AMQPConnection {
     private func request(_ method: AMQPMethod, on id: UInt64) async throws -> Reply {
         let completion = try self.core.with { state throws(AMQPError) in
             try state.call(
-                method, on: try state.usable(id),
+                method,
+                on: try state.usable(id),
                 deadline: self.core.deadline(self.core.configuration.operationTimeout)
             )
         }
@@ -236,7 +238,8 @@ extension AMQPConnection {
         let completion: Completion<Reply>? = try self.core.with { state throws(AMQPError) in
             guard let channel = state.channels[id] else { return nil }
             return try state.open(
-                channel, deadline: self.core.deadline(self.core.configuration.operationTimeout)
+                channel,
+                deadline: self.core.deadline(self.core.configuration.operationTimeout)
             )
         }
         guard let completion else { return false }

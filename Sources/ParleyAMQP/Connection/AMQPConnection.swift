@@ -163,7 +163,8 @@ public final class AMQPConnection: Service, Sendable {
             case .draining: throw .closed("the connection")
             case .idle, .connecting, .recovering:
                 let waiter = ConnectionState.Waiter(
-                    completion: Completion(), deadline: self.core.deadline(self.core.configuration.operationTimeout)
+                    completion: Completion(),
+                    deadline: self.core.deadline(self.core.configuration.operationTimeout)
                 )
                 state.readyWaiters.append(waiter)
                 return waiter.completion

@@ -4,8 +4,8 @@ internal import Synchronization
 
 /// The lock around ``ConnectionState``, and the one place that touches the socket and its timers.
 ///
-/// Continuations are resumed under the lock: that only enqueues their tasks. The socket is touched outside of it, on its
-/// event loop, because NIO may call back at once.
+/// Continuations are resumed under the lock: that only enqueues their tasks. The socket is touched outside of it, on
+/// its event loop, because NIO may call back at once.
 final class ConnectionCore: Sendable {
     let configuration: AMQPConfiguration
     let eventLoop: any EventLoop

@@ -1,5 +1,5 @@
-/// The life of one connection to a broker, from the protocol header to the last farewell. Pure: it is told what came and
-/// says what to do.
+/// The life of one connection to a broker, from the protocol header to the last farewell. Pure: it is told what came
+/// and says what to do.
 ///
 /// `idle` → `awaitingStart` → `awaitingTune` → `awaitingOpen` → `open` → `closing` → `closed`; a peer's close, the
 /// socket's end and a violation lead to `closed` from anywhere.
@@ -57,8 +57,14 @@ struct ConnectionMachine: ~Copyable {
         }
     }
 
-    enum Refusal: Equatable { case violation(String), mechanismNotOffered(String) }
-    enum ReceivedStartAction: Equatable { case sendStartOK, fail(Refusal) }
+    enum Refusal: Equatable {
+        case violation(String)
+        case mechanismNotOffered(String)
+    }
+    enum ReceivedStartAction: Equatable {
+        case sendStartOK
+        case fail(Refusal)
+    }
 
     mutating func receivedStart(major: UInt8, minor: UInt8, mechanisms: String) -> ReceivedStartAction {
         switch self.state {
@@ -79,7 +85,10 @@ struct ConnectionMachine: ~Copyable {
         }
     }
 
-    enum ReceivedTuneAction: Equatable { case sendTuneOKAndOpen(Tuning), fail(Refusal) }
+    enum ReceivedTuneAction: Equatable {
+        case sendTuneOKAndOpen(Tuning)
+        case fail(Refusal)
+    }
 
     /// Zero is "no limit" for every number of the offer; of two limits the smaller one holds.
     mutating func receivedTune(_ offer: Tuning) -> ReceivedTuneAction {
@@ -107,7 +116,10 @@ struct ConnectionMachine: ~Copyable {
         return theirs == 0 ? ours : min(ours, theirs)
     }
 
-    enum ReceivedOpenOKAction: Equatable { case opened(Tuning), fail(Refusal) }
+    enum ReceivedOpenOKAction: Equatable {
+        case opened(Tuning)
+        case fail(Refusal)
+    }
 
     mutating func receivedOpenOK() -> ReceivedOpenOKAction {
         switch self.state {
@@ -162,7 +174,10 @@ struct ConnectionMachine: ~Copyable {
         }
     }
 
-    enum ReceivedCloseOKAction: Equatable { case endSocket, fail(Refusal) }
+    enum ReceivedCloseOKAction: Equatable {
+        case endSocket
+        case fail(Refusal)
+    }
 
     mutating func receivedCloseOK() -> ReceivedCloseOKAction {
         switch self.state {
@@ -205,7 +220,10 @@ struct ConnectionMachine: ~Copyable {
     }
 
     /// Whether a method of the connection, or a frame of a channel, may come now.
-    enum TrafficAction: Equatable { case take, discard, fail(Refusal) }
+    enum TrafficAction: Equatable {
+        case take, discard
+        case fail(Refusal)
+    }
 
     func receivedTraffic() -> TrafficAction {
         switch self.state {

@@ -132,12 +132,16 @@ final class ConnectionState {
         case .connectionStart(let start): self.receivedStart(start)
         case .connectionTune(let tune):
             let offer = ConnectionMachine.Tuning(
-                channelMax: tune.channelMax, frameMax: tune.frameMax, heartbeat: tune.heartbeat
+                channelMax: tune.channelMax,
+                frameMax: tune.frameMax,
+                heartbeat: tune.heartbeat
             )
             switch self.machine.receivedTune(offer) {
             case .sendTuneOKAndOpen(let tuning):
                 let answer = AMQPMethod.ConnectionTuneOk(
-                    channelMax: tuning.channelMax, frameMax: tuning.frameMax, heartbeat: tuning.heartbeat
+                    channelMax: tuning.channelMax,
+                    frameMax: tuning.frameMax,
+                    heartbeat: tuning.heartbeat
                 )
                 self.send(.connectionTuneOk(answer), channel: 0)
                 let open = AMQPMethod.ConnectionOpen(virtualHost: self.configuration.virtualHost)
@@ -182,7 +186,9 @@ final class ConnectionState {
     private func receivedStart(_ start: AMQPMethod.ConnectionStart) {
         let mechanisms = String(decoding: start.mechanisms, as: UTF8.self)
         let action = self.machine.receivedStart(
-            major: start.versionMajor, minor: start.versionMinor, mechanisms: mechanisms
+            major: start.versionMajor,
+            minor: start.versionMinor,
+            mechanisms: mechanisms
         )
         switch action {
         case .fail(let refusal): self.refuse(refusal)
@@ -224,7 +230,10 @@ final class ConnectionState {
         case .violation(let what): self.violation(what, code: 503)
         case .mechanismNotOffered(let offered):
             self.fail(
-                AMQPError(.accessRefused, "the broker offers only \(offered): use other credentials, or enable the plugin")
+                AMQPError(
+                    .accessRefused,
+                    "the broker offers only \(offered): use other credentials, or enable the plugin"
+                )
             )
         }
     }
@@ -298,8 +307,10 @@ final class ConnectionState {
     /// Fails what has waited too long. Returns whether something goes on waiting.
     func sweep(now: NIODeadline) -> Bool {
         let late = AMQPError(
-            .timedOut, "no connection within the operation timeout: is the broker there, and is run() active?",
-            retry: .notSent, cause: self.lastError
+            .timedOut,
+            "no connection within the operation timeout: is the broker there, and is run() active?",
+            retry: .notSent,
+            cause: self.lastError
         )
         self.readyWaiters.removeAll { waiter in
             if waiter.deadline <= now { waiter.completion.complete(.failure(late)) }

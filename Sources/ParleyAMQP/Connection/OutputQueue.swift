@@ -38,7 +38,9 @@ struct OutputQueue {
     ) throws(AMQPWireError) {
         let before = self.tail.writerIndex
         let header = AMQPFrame.Payload.header(
-            classID: 60, bodySize: UInt64(body.readableBytes), properties: properties
+            classID: 60,
+            bodySize: UInt64(body.readableBytes),
+            properties: properties
         )
         do throws(AMQPWireError) {
             try AMQPFrameEncoder.encode(AMQPFrame(channel: channel, payload: .method(method)), into: &self.tail)

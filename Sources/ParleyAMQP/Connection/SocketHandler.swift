@@ -51,12 +51,15 @@ final class SocketHandler: ChannelInboundHandler {
         case let error as AMQPError: error
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
             AMQPError(
-                .tls, "the TLS handshake failed: check the certificate authority, the server's name and our certificate",
+                .tls,
+                "the TLS handshake failed: check the certificate authority, the server's name and our certificate",
                 cause: error
             )
         case is NIOConnectionError, is SocketAddressError:
             AMQPError(
-                .cannotConnect, "nobody answers there: check host, port and whether the broker runs", retry: .notSent,
+                .cannotConnect,
+                "nobody answers there: check host, port and whether the broker runs",
+                retry: .notSent,
                 cause: error
             )
         case let error as ChannelError:
@@ -67,7 +70,9 @@ final class SocketHandler: ChannelInboundHandler {
 
     /// Connects and returns when the socket is there; what follows is told to the core.
     static func connect(
-        _ core: ConnectionCore, to endpoint: AMQPConfiguration.Endpoint, epoch: UInt64
+        _ core: ConnectionCore,
+        to endpoint: AMQPConfiguration.Endpoint,
+        epoch: UInt64
     ) async throws {
         let configuration = core.configuration
         let context: NIOSSLContext?
@@ -85,7 +90,10 @@ final class SocketHandler: ChannelInboundHandler {
                     if let context {
                         // An address is no server name; it is then verified as an address.
                         let isAddress = (try? SocketAddress(ipAddress: serverName, port: 0)) != nil
-                        let tls = try NIOSSLClientHandler(context: context, serverHostname: isAddress ? nil : serverName)
+                        let tls = try NIOSSLClientHandler(
+                            context: context,
+                            serverHostname: isAddress ? nil : serverName
+                        )
                         try channel.pipeline.syncOperations.addHandler(tls)
                     }
                     try channel.pipeline.syncOperations.addHandler(SocketHandler(core: core, epoch: epoch))

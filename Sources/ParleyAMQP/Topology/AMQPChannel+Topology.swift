@@ -19,7 +19,10 @@ public struct AMQPQueueOptions: Sendable, Hashable {
     public var arguments: AMQPTable
 
     public init(
-        durable: Bool = true, exclusive: Bool = false, autoDelete: Bool = false, arguments: AMQPTable = [:]
+        durable: Bool = true,
+        exclusive: Bool = false,
+        autoDelete: Bool = false,
+        arguments: AMQPTable = [:]
     ) {
         self.durable = durable
         self.exclusive = exclusive
@@ -57,9 +60,13 @@ extension AMQPChannel {
     public func declareQueue(_ name: String = "", _ options: AMQPQueueOptions = .init()) async throws -> AMQPQueueInfo {
         try await self.declare(
             .init(
-                queue: name, durable: options.durable, exclusive: options.exclusive, autoDelete: options.autoDelete,
+                queue: name,
+                durable: options.durable,
+                exclusive: options.exclusive,
+                autoDelete: options.autoDelete,
                 arguments: options.arguments
-            ))
+            )
+        )
     }
 
     /// Asks about a queue.
@@ -74,52 +81,80 @@ extension AMQPChannel {
             throw AMQPError(.protocolViolation, "queue.declare got another answer", retry: .mayHaveRun)
         }
         return AMQPQueueInfo(
-            name: answer.queue, messages: Int(answer.messageCount), consumers: Int(answer.consumerCount)
+            name: answer.queue,
+            messages: Int(answer.messageCount),
+            consumers: Int(answer.consumerCount)
         )
     }
 
     /// Declares an exchange of the type `direct`, `fanout`, `topic`, `headers`, or one that a plugin brings.
     public func declareExchange(
-        _ name: String, type: String = "topic", _ options: AMQPExchangeOptions = .init()
+        _ name: String,
+        type: String = "topic",
+        _ options: AMQPExchangeOptions = .init()
     ) async throws {
         try await self.call(
             .exchangeDeclare(
                 .init(
-                    exchange: name, type: type, durable: options.durable, autoDelete: options.autoDelete,
-                    forExchangesOnly: options.isInternal, arguments: options.arguments
-                )))
+                    exchange: name,
+                    type: type,
+                    durable: options.durable,
+                    autoDelete: options.autoDelete,
+                    forExchangesOnly: options.isInternal,
+                    arguments: options.arguments
+                )
+            )
+        )
     }
 
     public func bindQueue(
-        _ queue: String, to exchange: String, routingKey: String = "", arguments: AMQPTable = [:]
+        _ queue: String,
+        to exchange: String,
+        routingKey: String = "",
+        arguments: AMQPTable = [:]
     ) async throws {
         try await self.call(
-            .queueBind(.init(queue: queue, exchange: exchange, routingKey: routingKey, arguments: arguments)))
+            .queueBind(.init(queue: queue, exchange: exchange, routingKey: routingKey, arguments: arguments))
+        )
     }
 
     /// Removing a binding that is not there succeeds.
     public func unbindQueue(
-        _ queue: String, from exchange: String, routingKey: String = "", arguments: AMQPTable = [:]
+        _ queue: String,
+        from exchange: String,
+        routingKey: String = "",
+        arguments: AMQPTable = [:]
     ) async throws {
         try await self.call(
-            .queueUnbind(.init(queue: queue, exchange: exchange, routingKey: routingKey, arguments: arguments)))
+            .queueUnbind(.init(queue: queue, exchange: exchange, routingKey: routingKey, arguments: arguments))
+        )
     }
 
     /// Messages that `source` routes by `routingKey` go on to `destination`.
     public func bindExchange(
-        _ destination: String, to source: String, routingKey: String = "", arguments: AMQPTable = [:]
+        _ destination: String,
+        to source: String,
+        routingKey: String = "",
+        arguments: AMQPTable = [:]
     ) async throws {
         try await self.call(
             .exchangeBind(
-                .init(destination: destination, source: source, routingKey: routingKey, arguments: arguments)))
+                .init(destination: destination, source: source, routingKey: routingKey, arguments: arguments)
+            )
+        )
     }
 
     public func unbindExchange(
-        _ destination: String, from source: String, routingKey: String = "", arguments: AMQPTable = [:]
+        _ destination: String,
+        from source: String,
+        routingKey: String = "",
+        arguments: AMQPTable = [:]
     ) async throws {
         try await self.call(
             .exchangeUnbind(
-                .init(destination: destination, source: source, routingKey: routingKey, arguments: arguments)))
+                .init(destination: destination, source: source, routingKey: routingKey, arguments: arguments)
+            )
+        )
     }
 
     /// Deletes a queue and returns how many messages were lost with it. Deleting one that is not there succeeds.

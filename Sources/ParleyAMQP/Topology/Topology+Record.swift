@@ -13,27 +13,43 @@ extension Topology {
         case .queueBind(let bind):
             self.bound(
                 Binding(
-                    destination: bind.queue, toQueue: true, source: bind.exchange, routingKey: bind.routingKey,
+                    destination: bind.queue,
+                    toQueue: true,
+                    source: bind.exchange,
+                    routingKey: bind.routingKey,
                     arguments: bind.arguments
-                ))
+                )
+            )
         case .queueUnbind(let unbind):
             self.unbound(
                 Binding(
-                    destination: unbind.queue, toQueue: true, source: unbind.exchange, routingKey: unbind.routingKey,
+                    destination: unbind.queue,
+                    toQueue: true,
+                    source: unbind.exchange,
+                    routingKey: unbind.routingKey,
                     arguments: unbind.arguments
-                ))
+                )
+            )
         case .exchangeBind(let bind):
             self.bound(
                 Binding(
-                    destination: bind.destination, toQueue: false, source: bind.source, routingKey: bind.routingKey,
+                    destination: bind.destination,
+                    toQueue: false,
+                    source: bind.source,
+                    routingKey: bind.routingKey,
                     arguments: bind.arguments
-                ))
+                )
+            )
         case .exchangeUnbind(let unbind):
             self.unbound(
                 Binding(
-                    destination: unbind.destination, toQueue: false, source: unbind.source,
-                    routingKey: unbind.routingKey, arguments: unbind.arguments
-                ))
+                    destination: unbind.destination,
+                    toQueue: false,
+                    source: unbind.source,
+                    routingKey: unbind.routingKey,
+                    arguments: unbind.arguments
+                )
+            )
         default: break
         }
     }
@@ -48,13 +64,19 @@ extension Topology {
         binding.toQueue
             ? .queueBind(
                 .init(
-                    queue: binding.destination, exchange: binding.source, routingKey: binding.routingKey,
+                    queue: binding.destination,
+                    exchange: binding.source,
+                    routingKey: binding.routingKey,
                     arguments: binding.arguments
-                ))
+                )
+            )
             : .exchangeBind(
                 .init(
-                    destination: binding.destination, source: binding.source, routingKey: binding.routingKey,
+                    destination: binding.destination,
+                    source: binding.source,
+                    routingKey: binding.routingKey,
                     arguments: binding.arguments
-                ))
+                )
+            )
     }
 }

@@ -2,8 +2,8 @@ internal import OrderedCollections
 
 /// What was declared over a connection, so that it can be declared again on the next one. Pure.
 ///
-/// What the broker removes by itself is forgotten here, too: an auto-delete queue with its last consumer, an auto-delete
-/// exchange with its last binding. A queue that the broker named keeps its place under the name it has now.
+/// What the broker removes by itself is forgotten here, too: an auto-delete queue with its last consumer, an
+/// auto-delete exchange with its last binding. A queue that the broker named keeps its place under the name it has now.
 struct Topology: Sendable {
     struct Binding: Sendable, Hashable {
         var destination: String
@@ -67,7 +67,8 @@ struct Topology: Sendable {
                 var binding = binding
                 if binding.toQueue && binding.destination == old { binding.destination = new }
                 return binding
-            })
+            }
+        )
     }
 
     private mutating func removeBindings(where matches: (Binding) -> Bool) {

@@ -57,31 +57,60 @@ struct WireWriter {
 
     private mutating func value(_ value: AMQPValue, depth: Int) throws(AMQPWireError) {
         switch value {
-        case .bool(let value): self.type("t"); self.octet(value ? 1 : 0)
-        case .int8(let value): self.type("b"); self.buffer.writeInteger(value)
-        case .uint8(let value): self.type("B"); self.buffer.writeInteger(value)
-        case .int16(let value): self.type("s"); self.buffer.writeInteger(value)
-        case .uint16(let value): self.type("u"); self.buffer.writeInteger(value)
-        case .int32(let value): self.type("I"); self.buffer.writeInteger(value)
-        case .uint32(let value): self.type("i"); self.buffer.writeInteger(value)
-        case .int64(let value): self.type("l"); self.buffer.writeInteger(value)
-        case .float(let value): self.type("f"); self.buffer.writeInteger(value.bitPattern)
-        case .double(let value): self.type("d"); self.buffer.writeInteger(value.bitPattern)
-        case .decimal(let scale, let value): self.type("D"); self.octet(scale); self.buffer.writeInteger(value)
+        case .bool(let value):
+            self.type("t")
+            self.octet(value ? 1 : 0)
+        case .int8(let value):
+            self.type("b")
+            self.buffer.writeInteger(value)
+        case .uint8(let value):
+            self.type("B")
+            self.buffer.writeInteger(value)
+        case .int16(let value):
+            self.type("s")
+            self.buffer.writeInteger(value)
+        case .uint16(let value):
+            self.type("u")
+            self.buffer.writeInteger(value)
+        case .int32(let value):
+            self.type("I")
+            self.buffer.writeInteger(value)
+        case .uint32(let value):
+            self.type("i")
+            self.buffer.writeInteger(value)
+        case .int64(let value):
+            self.type("l")
+            self.buffer.writeInteger(value)
+        case .float(let value):
+            self.type("f")
+            self.buffer.writeInteger(value.bitPattern)
+        case .double(let value):
+            self.type("d")
+            self.buffer.writeInteger(value.bitPattern)
+        case .decimal(let scale, let value):
+            self.type("D")
+            self.octet(scale)
+            self.buffer.writeInteger(value)
         case .string(let value):
             self.type("S")
             guard let length = UInt32(exactly: value.utf8.count) else { throw .tableTooLarge }
             self.long(length)
             self.buffer.writeString(value)
-        case .bytes(let value): self.type("x"); try self.longstr(value)
-        case .timestamp(let value): self.type("T"); self.longlong(value)
+        case .bytes(let value):
+            self.type("x")
+            try self.longstr(value)
+        case .timestamp(let value):
+            self.type("T")
+            self.longlong(value)
         case .array(let values):
             self.type("A")
             guard depth < WireReader.maximumDepth else { throw .tooDeep }
             let start = self.beginPart()
             for value in values { try self.value(value, depth: depth + 1) }
             try self.endPart(start)
-        case .table(let table): self.type("F"); try self.table(table, depth: depth)
+        case .table(let table):
+            self.type("F")
+            try self.table(table, depth: depth)
         case .void: self.type("V")
         }
     }
