@@ -92,6 +92,14 @@ final class FakeServer: Sendable {
     }
 }
 
+private final class WebServer: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    func channelActive(context: ChannelHandlerContext) {
+        context.channel.writeAndFlush(ByteBuffer(string: "HTTP/1.1 400 Bad Request\r\n\r\n"), promise: nil)
+    }
+}
+
 private func reply(_ method: AMQPMethod, _ channel: UInt16) -> AMQPFrame {
     AMQPFrame(channel: channel, payload: .method(method))
 }
@@ -160,7 +168,7 @@ private func reply(_ method: AMQPMethod, _ channel: UInt16) -> AMQPFrame {
             configuration.recovers = false
             let listener = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
                 .childChannelInitializer { channel in
-                    channel.writeAndFlush(ByteBuffer(string: "HTTP/1.1 400 Bad Request\r\n\r\n"))
+                    channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(WebServer()) }
                 }
                 .bind(host: "127.0.0.1", port: 0).get()
             configuration.endpoints = [.init(host: "127.0.0.1", port: listener.localAddress?.port ?? 0)]

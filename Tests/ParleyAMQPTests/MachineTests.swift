@@ -211,6 +211,21 @@ import Testing
         #expect(machine.call(kinds[0].0, token: 1_000) == .refuse)
     }
 
+    @Test func aLaterReplyMayOvertakeAConsumersOwn() {
+        var machine = ChannelMachine()
+        _ = machine.call(ChannelMachine.open, token: 1)
+        _ = machine.receivedReply(AMQPMethod.channelOpenOk.number)
+        let consume = AMQPMethod.basicConsume(.init()).number
+        let declare = AMQPMethod.queueDeclare(.init()).number
+        _ = machine.call(consume, token: 2, tag: "a")
+        _ = machine.call(consume, token: 3, tag: "b")
+        _ = machine.call(declare, token: 4)
+        #expect(machine.receivedReply(declare + 1) == .complete(token: 4, request: declare))
+        #expect(machine.receivedReply(consume + 1, tag: "b") == .complete(token: 3, request: consume))
+        #expect(machine.receivedReply(consume + 1, tag: "c") == .violation)
+        #expect(machine.receivedReply(consume + 1, tag: "a") == .complete(token: 2, request: consume))
+    }
+
     @Test(arguments: 0..<20)
     func channelNumbersAreGivenOnceAndComeBack(seed: UInt64) {
         var dice = Dice(seed)

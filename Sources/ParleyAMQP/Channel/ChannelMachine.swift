@@ -2,7 +2,8 @@ internal import DequeModule
 
 /// The life of one channel number and the requests that wait for their replies. Pure; tokens stand for whoever waits.
 ///
-/// The protocol answers the requests of a channel in their order, so the oldest request is always the one answered.
+/// A reply answers the oldest request that it fits: its kind, and for consumers the tag. Not simply the oldest one:
+/// RabbitMQ answers consume and cancel from the queue's own process, so a later request's reply may overtake theirs.
 /// `idle` → `opening` → `open` → `closing` → `closed`; the peer's close leads to `closed` from anywhere.
 struct ChannelMachine: Sendable {
     enum Phase: Equatable { case idle, opening, open, closing, closed }
@@ -10,6 +11,8 @@ struct ChannelMachine: Sendable {
     private struct Request {
         var token: UInt64
         var number: UInt32
+        /// The consumer tag, where the reply carries one.
+        var tag: String
     }
 
     private(set) var phase: Phase = .idle
@@ -32,14 +35,14 @@ struct ChannelMachine: Sendable {
     enum CallAction: Equatable { case send, refuse }
 
     /// A request is to go out: channel.open first, then others, channel.close last.
-    mutating func call(_ number: UInt32, token: UInt64) -> CallAction {
+    mutating func call(_ number: UInt32, token: UInt64, tag: String = "") -> CallAction {
         switch (self.phase, number) {
         case (.idle, Self.open): self.phase = .opening
         case (.open, Self.close), (.opening, Self.close): self.phase = .closing
         case (.open, _): break
         default: return .refuse
         }
-        self.requests.append(Request(token: token, number: number))
+        self.requests.append(Request(token: token, number: number, tag: tag))
         return .send
     }
 
@@ -47,7 +50,7 @@ struct ChannelMachine: Sendable {
     var isOpen: Bool { self.phase == .open }
 
     enum ReplyAction: Equatable {
-        /// The oldest request is answered.
+        /// This request is answered.
         case complete(token: UInt64, request: UInt32)
         /// Our close is done: the number is free. `others` were overtaken by the close.
         case closed(token: UInt64, others: [UInt64])
@@ -56,7 +59,7 @@ struct ChannelMachine: Sendable {
         case violation
     }
 
-    mutating func receivedReply(_ number: UInt32) -> ReplyAction {
+    mutating func receivedReply(_ number: UInt32, tag: String = "") -> ReplyAction {
         if self.phase == .closing {
             guard number == Self.closeOK else { return .discard }
             self.phase = .closed
@@ -65,10 +68,11 @@ struct ChannelMachine: Sendable {
             guard let close = all.last(where: { $0.number == Self.close }) else { return .violation }
             return .closed(token: close.token, others: all.map(\.token).filter { $0 != close.token })
         }
-        guard let first = self.requests.first, Self.isReply(number, to: first.number) else { return .violation }
-        self.requests.removeFirst()
-        if first.number == Self.open { self.phase = .open }
-        return .complete(token: first.token, request: first.number)
+        let index = self.requests.firstIndex { Self.isReply(number, to: $0.number) && $0.tag == tag }
+        guard let index else { return .violation }
+        let request = self.requests.remove(at: index)
+        if request.number == Self.open { self.phase = .open }
+        return .complete(token: request.token, request: request.number)
     }
 
     enum TrafficAction: Equatable { case take, discard, violation }

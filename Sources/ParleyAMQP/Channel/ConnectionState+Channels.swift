@@ -37,7 +37,7 @@ extension ConnectionState {
     {
         let before = channel.machine
         let token = self.makeID()
-        guard channel.number != 0, channel.machine.call(method.number, token: token) == .send else {
+        guard channel.number != 0, channel.machine.call(method.number, token: token, tag: method.consumerTag) == .send else {
             throw AMQPError(.channelClosed, "\(method.name): the channel is not open", retry: .notSent)
         }
         if let error = self.trySend(method, channel: channel.number) {
@@ -131,7 +131,9 @@ extension ConnectionState {
     }
 
     private func receivedReply(_ reply: Reply, number: UInt32, on channel: ChannelState) {
-        switch channel.machine.receivedReply(number) {
+        var tag = ""
+        if case .method(let method) = reply { tag = method.consumerTag }
+        switch channel.machine.receivedReply(number, tag: tag) {
         case .discard: break
         case .violation: self.violation("a reply that nothing asked for (\(String(number, radix: 16)))", code: 503)
         case .closed(let token, let others):
@@ -356,5 +358,18 @@ extension ConnectionState {
         }
         let publishing = self.sweepPublishes(of: channel, now: now)
         return publishing || !channel.readyWaiters.isEmpty || channel.pending.contains { !$0.value.completion.isDone }
+    }
+}
+
+extension AMQPMethod {
+    /// What tells two requests of one kind, or their replies, apart.
+    fileprivate var consumerTag: String {
+        switch self {
+        case .basicConsume(let method): method.consumerTag
+        case .basicConsumeOk(let method): method.consumerTag
+        case .basicCancel(let method): method.consumerTag
+        case .basicCancelOk(let method): method.consumerTag
+        default: ""
+        }
     }
 }

@@ -265,11 +265,13 @@ final class ConnectionState {
         for reply in self.secretReplies { reply.complete(.failure(error.with(retry: .mayHaveRun))) }
         self.secretReplies = []
         self.byNumber = [:]
-        let keeps = self.configuration.recovers && ending != .expected
+        // A farewell of ours is the end; one of the broker's (an operator, a shutdown) is a loss like any other.
+        let wanted = ending == .expected && error.code == .closed
+        let keeps = self.configuration.recovers && !wanted
         for channel in self.channels.values {
             self.connectionLost(channel, error: error, keeps: keeps && channel.recovers)
         }
-        if ending != .expected || self.lastError != nil {
+        if !wanted {
             self.emit(AMQPEvent(kind: .disconnected, error: error))
         }
         switch self.phase {
