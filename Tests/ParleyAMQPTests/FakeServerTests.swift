@@ -168,7 +168,9 @@ private func reply(_ method: AMQPMethod, _ channel: UInt16) -> AMQPFrame {
             configuration.recovers = false
             let listener = try await ServerBootstrap(group: .singletonMultiThreadedEventLoopGroup)
                 .childChannelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(WebServer()) }
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(WebServer())
+                    }
                 }
                 .bind(host: "127.0.0.1", port: 0).get()
             configuration.endpoints = [.init(host: "127.0.0.1", port: listener.localAddress?.port ?? 0)]

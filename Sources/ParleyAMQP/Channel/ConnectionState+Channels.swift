@@ -37,7 +37,8 @@ extension ConnectionState {
     {
         let before = channel.machine
         let token = self.makeID()
-        guard channel.number != 0, channel.machine.call(method.number, token: token, tag: method.consumerTag) == .send else {
+        guard channel.number != 0, channel.machine.call(method.number, token: token, tag: method.consumerTag) == .send
+        else {
             throw AMQPError(.channelClosed, "\(method.name): the channel is not open", retry: .notSent)
         }
         if let error = self.trySend(method, channel: channel.number) {
