@@ -133,7 +133,7 @@ let package = Package(
         ),
         .target(
             name: "ParleyTestKit",
-            dependencies: ["ParleyCore", "ParleyMessaging", "ParleySagas"],
+            dependencies: ["ParleyCore", "ParleyMessaging", "ParleySagas", product("Logging", "swift-log")],
             swiftSettings: settings
         ),
 
@@ -154,19 +154,19 @@ let package = Package(
 
         // Tests of discovery and HTTP
         .target(
-            name: "ParleyHTTPTestSupport",
+            name: "HTTPTestSupport",
             dependencies: [
                 "ParleyCore", product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
-            path: "Tests/ParleyHTTPTestSupport",
+            path: "Tests/HTTPTestSupport",
             swiftSettings: settings
         ),
         .testTarget(
             name: "ParleySQLiteTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", product("GRDB", "GRDB.swift"),
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyTestKit", product("GRDB", "GRDB.swift"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -193,6 +193,7 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyTestKit", product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("ServiceLifecycleTestKit", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -217,7 +218,7 @@ let package = Package(
         .testTarget(
             name: "ParleyHTTPClientTests",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyHTTPTestSupport",
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPClient", "ParleyHTTPServer", "HTTPTestSupport",
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
@@ -227,7 +228,7 @@ let package = Package(
         .testTarget(
             name: "ParleyHTTPServerTests",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPTestSupport",
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "HTTPTestSupport",
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
@@ -239,7 +240,7 @@ let package = Package(
             name: "ParleyGatewayTests",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient", "ParleyGateway",
-                "ParleyHTTPTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                "HTTPTestSupport", product("AsyncHTTPClient", "async-http-client"),
                 product("Hummingbird", "hummingbird"), product("HTTPTypes", "swift-http-types"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
@@ -261,7 +262,7 @@ let package = Package(
             name: "DocumentationTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySQLite", product("Logging", "swift-log"),
-                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("ServiceLifecycle", "swift-service-lifecycle"), product("UnixSignals", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

@@ -12,7 +12,9 @@ package final class RoundRobin: Sendable {
 
     /// The instance whose turn it is, if possible one that is not among the `avoided`; `nil` when there is none at all.
     package func pick(
-        from instances: [ServiceInstance], of service: ServiceName, avoiding avoided: Set<ServiceInstance.ID> = []
+        from instances: [ServiceInstance],
+        of service: ServiceName,
+        avoiding avoided: Set<ServiceInstance.ID> = []
     ) -> ServiceInstance? {
         let fresh = instances.filter { !avoided.contains($0.id) }
         let candidates = fresh.isEmpty ? instances : fresh

@@ -103,8 +103,10 @@ struct IPAddress: Sendable, Hashable {
         let address = text.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false).first ?? ""
         guard address.utf8.count <= 45, address.contains(":") else { return nil }
         var halves: [[UInt8]] = []
-        for half in Self.splitAtGap(address) {
-            guard let bytes = Self.groups(half) else { return nil }
+        let parts = Self.splitAtGap(address)
+        for (index, half) in parts.enumerated() {
+            // An IPv4 address may only be the end of the whole: "1.2.3.4::" is none.
+            guard let bytes = Self.groups(half, isLast: index == parts.count - 1) else { return nil }
             halves.append(bytes)
         }
         switch halves.count {
@@ -135,13 +137,13 @@ struct IPAddress: Sendable, Hashable {
         return halves + [rest]
     }
 
-    private static func groups(_ text: Substring) -> [UInt8]? {
+    private static func groups(_ text: Substring, isLast: Bool) -> [UInt8]? {
         guard !text.isEmpty else { return [] }
         let groups = text.split(separator: ":", omittingEmptySubsequences: false)
         guard groups.count <= 8 else { return nil }
         var bytes: [UInt8] = []
         for (index, group) in groups.enumerated() {
-            if index == groups.count - 1, group.contains(".") {
+            if isLast, index == groups.count - 1, group.contains(".") {
                 guard let last = Self.v4(group) else { return nil }
                 bytes += last
             } else {

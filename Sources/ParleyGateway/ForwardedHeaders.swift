@@ -30,13 +30,18 @@ enum ForwardedHeaders {
     ///   - client: the address of the connection.
     ///   - context: request id, trace and deadline for the service, with the gateway as the caller.
     static func request(
-        _ head: HTTPRequest, client: String?, context: RequestContext, now: ContinuousClock.Instant
+        _ head: HTTPRequest,
+        client: String?,
+        context: RequestContext,
+        now: ContinuousClock.Instant
     ) -> HTTPHeaders {
         let options = Self.connectionOptions(head.headerFields[.connection])
         var headers = HTTPHeaders()
         for field in head.headerFields {
             let name = field.name.canonicalName
-            guard !Self.hopByHop.contains(name), !Self.replaced.contains(name), !options.contains(name) else { continue }
+            guard !Self.hopByHop.contains(name), !Self.replaced.contains(name), !options.contains(name) else {
+                continue
+            }
             headers.add(name: field.name.rawName, value: field.value)
         }
         if let host = head.authority {

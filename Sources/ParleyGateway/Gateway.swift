@@ -59,12 +59,16 @@ public final class Gateway: Service, Sendable {
         self.routes = try RouteTable(configuration.routes, gateway: configuration.listener.name)
         self.resolver = resolver
         self.connections = HTTPConnections(
-            connectTimeout: configuration.connectTimeout, readTimeout: configuration.readTimeout,
+            connectTimeout: configuration.connectTimeout,
+            readTimeout: configuration.readTimeout,
             maxConnectionsPerEndpoint: configuration.maxConnectionsPerEndpoint
         )
         self.health = GatewayHealth(
-            services: self.routes.services, resolver: resolver, connections: self.connections,
-            timeLimit: configuration.healthTimeout, time: time
+            services: self.routes.services,
+            resolver: resolver,
+            connections: self.connections,
+            timeLimit: configuration.healthTimeout,
+            time: time
         )
         self.state = ListenerState(time: time)
         self.dates = DateHeader(time: time)
@@ -85,7 +89,10 @@ public final class Gateway: Service, Sendable {
     /// - Throws: ``ParleyHTTPServer/ServerError`` when it cannot listen.
     public func run() async throws {
         let listener = HTTPListener(
-            configuration: self.configuration.listener, state: self.state, logger: self.logger, time: self.time
+            configuration: self.configuration.listener,
+            state: self.state,
+            logger: self.logger,
+            time: self.time
         )
         do {
             try await listener.run(
@@ -113,7 +120,9 @@ extension Gateway {
 
     @concurrent
     private func respond(
-        to request: Request, writer: consuming ResponseWriter, channel: any Channel
+        to request: Request,
+        writer: consuming ResponseWriter,
+        channel: any Channel
     ) async throws {
         let start = self.time.now
         let context = self.makeContext(request.head, now: start)
@@ -133,9 +142,18 @@ extension Gateway {
             defer { body?.close() }
             async let pumped: Void = self.pump(request.body, into: body)
             let exchange = UpstreamExchange(
-                head: request.head, target: target, service: route.service, client: client, context: context,
-                body: body, configuration: self.configuration, resolver: self.resolver,
-                connections: self.connections, turns: self.turns, logger: logger, time: self.time
+                head: request.head,
+                target: target,
+                service: route.service,
+                client: client,
+                context: context,
+                body: body,
+                configuration: self.configuration,
+                resolver: self.resolver,
+                connections: self.connections,
+                turns: self.turns,
+                logger: logger,
+                time: self.time
             )
             let result = try? await self.state.whileServing { await exchange.run() }
             switch result ?? .failure(GatewayProblem.shuttingDown) {
@@ -182,7 +200,8 @@ extension Gateway {
             let head = request.head
             if head.method == .trace || head.method == .connect {
                 throw GatewayProblem.methodNotAllowed(
-                    head.method, allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+                    head.method,
+                    allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
                 )
             }
             guard let target = Self.originForm(head.path), let path = RequestPath(target) else {
@@ -221,7 +240,9 @@ extension Gateway {
     static func originForm(_ target: String?) -> String? {
         guard let target else { return nil }
         if target.hasPrefix("/") { return target }
-        guard let scheme = ["http://", "https://"].first(where: { target.lowercased().hasPrefix($0) }) else { return nil }
+        guard let scheme = ["http://", "https://"].first(where: { target.lowercased().hasPrefix($0) }) else {
+            return nil
+        }
         let rest = target.utf8.dropFirst(scheme.utf8.count)
         let path = rest.drop { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "?") }
         let text = String(Substring(path))
@@ -248,7 +269,8 @@ extension Gateway {
         encoder.outputFormatting = [.sortedKeys]
         let body = (try? encoder.encode(report)) ?? Data()
         return Response(
-            status: status, headers: [.contentType: "application/json", .cacheControl: "no-store"],
+            status: status,
+            headers: [.contentType: "application/json", .cacheControl: "no-store"],
             body: .init(byteBuffer: ByteBuffer(bytes: body))
         )
     }
@@ -284,7 +306,9 @@ extension Gateway {
 
     @concurrent
     private func write(
-        _ response: Response, to writer: consuming ResponseWriter, method: HTTPRequest.Method
+        _ response: Response,
+        to writer: consuming ResponseWriter,
+        method: HTTPRequest.Method
     ) async throws {
         if method == .head {
             try await writer.writeResponse(response.head)
@@ -295,8 +319,11 @@ extension Gateway {
 
     @concurrent
     private func stream(
-        _ answer: HTTPClientResponse, status: HTTPResponse.Status, to writer: consuming ResponseWriter,
-        request: Request, context: RequestContext
+        _ answer: HTTPClientResponse,
+        status: HTTPResponse.Status,
+        to writer: consuming ResponseWriter,
+        request: Request,
+        context: RequestContext
     ) async throws {
         var head = HTTPResponse(status: status, headerFields: ForwardedHeaders.response(answer.headers))
         head.headerFields[named: RequestContextFields.http.requestID] = context.requestID

@@ -35,7 +35,10 @@ final class GatewayHealth: Sendable {
     private let cached = Mutex<(until: ContinuousClock.Instant, report: Report)?>(nil)
 
     init(
-        services: [ServiceName], resolver: any ServiceResolver, connections: HTTPConnections, timeLimit: Duration,
+        services: [ServiceName],
+        resolver: any ServiceResolver,
+        connections: HTTPConnections,
+        timeLimit: Duration,
         time: any TimeSource
     ) {
         self.services = services
@@ -76,7 +79,9 @@ final class GatewayHealth: Sendable {
     private func isReady(_ endpoint: Endpoint) async -> Bool {
         let request = HTTPClientRequest(url: "http://\(endpoint)/health/ready")
         let deadline = NIODeadline.now() + TimeAmount(self.timeLimit)
-        guard let response = try? await self.connections.client.execute(request, deadline: deadline) else { return false }
+        guard let response = try? await self.connections.client.execute(request, deadline: deadline) else {
+            return false
+        }
         // Read, so that the connection can be used again; a health answer is small.
         _ = try? await response.body.collect(upTo: 65_536)
         return (200..<300).contains(response.status.code)

@@ -18,8 +18,8 @@ struct RouteTable: Sendable {
             guard let path = RequestPath(route.prefix) else {
                 throw ServerError(
                     .invalidConfiguration,
-                    "\(gateway): the route prefix \"\(route.prefix)\" of \(route.service) must be an absolute path without "
-                        + "query, \".\" and \"..\" segments."
+                    "\(gateway): the route prefix \"\(route.prefix)\" of \(route.service) must be an absolute path "
+                        + "without query, \".\" and \"..\" segments."
                 )
             }
             if let other = entries.first(where: { $0.segments == path.segments }) {
@@ -61,7 +61,8 @@ struct RequestPath: Equatable {
             var byte = byte
             if byte == UInt8(ascii: "#") { return nil }
             if byte == UInt8(ascii: "%") {
-                guard let high = bytes.popFirst().flatMap(Self.hexDigit), let low = bytes.popFirst().flatMap(Self.hexDigit)
+                guard let high = bytes.popFirst().flatMap(Self.hexDigit),
+                    let low = bytes.popFirst().flatMap(Self.hexDigit)
                 else { return nil }
                 byte = high << 4 | low
             }
@@ -70,7 +71,9 @@ struct RequestPath: Equatable {
         }
         var segments: [String] = []
         for part in decoded.split(separator: UInt8(ascii: "/")) {
-            guard let segment = String(validating: part, as: UTF8.self), segment != ".", segment != ".." else { return nil }
+            guard let segment = String(validating: part, as: UTF8.self), segment != ".", segment != ".." else {
+                return nil
+            }
             segments.append(segment)
         }
         self.segments = segments

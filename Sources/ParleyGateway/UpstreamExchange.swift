@@ -68,7 +68,8 @@ struct UpstreamExchange: Sendable {
             return self.turns.pick(from: instances, of: self.service, avoiding: tried)
         } catch {
             self.logger.warning(
-                "service could not be resolved", metadata: ["service.name": "\(self.service)", "error": "\(error)"]
+                "service could not be resolved",
+                metadata: ["service.name": "\(self.service)", "error": "\(error)"]
             )
             return nil
         }
@@ -83,7 +84,10 @@ struct UpstreamExchange: Sendable {
         var request = HTTPClientRequest(url: "http://\(instance.endpoint)\(self.target)")
         request.method = HTTPMethod(rawValue: self.head.method.rawValue)
         request.headers = ForwardedHeaders.request(
-            self.head, client: self.client, context: self.context, now: self.time.now
+            self.head,
+            client: self.client,
+            context: self.context,
+            now: self.time.now
         )
         if let body {
             let length = self.head.headerFields[.contentLength].flatMap { Int64($0) }

@@ -22,12 +22,15 @@ package final class HTTPConnections: Sendable {
     ///   - idleTimeout: how long an unused connection is kept. Shorter than the 60 s of our servers, so that we close
     ///     first and no request meets a connection that is being closed at the other end.
     package init(
-        connectTimeout: Duration, readTimeout: Duration? = nil, maxConnectionsPerEndpoint: Int,
+        connectTimeout: Duration,
+        readTimeout: Duration? = nil,
+        maxConnectionsPerEndpoint: Int,
         idleTimeout: Duration = .seconds(30)
     ) {
         var configuration = HTTPClient.Configuration()
         configuration.timeout = .init(
-            connect: TimeAmount(connectTimeout), read: readTimeout.map { TimeAmount($0) }
+            connect: TimeAmount(connectTimeout),
+            read: readTimeout.map { TimeAmount($0) }
         )
         // A redirect or a compressed body is the caller's to follow or to unpack.
         configuration.redirectConfiguration = .disallow

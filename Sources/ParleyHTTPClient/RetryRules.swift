@@ -47,7 +47,10 @@ struct RetryRules {
     /// 429 says that the request was refused, so it may be sent again whatever it is. 502, 503 and 504 come from
     /// servers that refuse *and* from proxies whose upstream broke half-way: only what is repeatable is sent again.
     mutating func answered(
-        _ status: Int, retryAfter: Duration?, at now: ContinuousClock.Instant, random: any RandomSource
+        _ status: Int,
+        retryAfter: Duration?,
+        at now: ContinuousClock.Instant,
+        random: any RandomSource
     ) -> Action {
         switch status {
         case 429:
@@ -62,7 +65,9 @@ struct RetryRules {
     }
 
     private mutating func next(
-        minimum: Duration, at now: ContinuousClock.Instant, random: any RandomSource
+        minimum: Duration,
+        at now: ContinuousClock.Instant,
+        random: any RandomSource
     ) -> Action {
         guard self.retriesLeft > 0 else { return .giveUp }
         let delay = max(minimum, self.backoff.delay(afterFailures: self.attempts, random: random))

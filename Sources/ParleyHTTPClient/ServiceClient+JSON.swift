@@ -18,7 +18,11 @@ extension ServiceClient {
         deadline: Deadline? = nil
     ) async throws -> Value {
         let request = HTTPRequest(
-            method: .get, scheme: nil, authority: nil, path: path, headerFields: [.accept: "application/json"]
+            method: .get,
+            scheme: nil,
+            authority: nil,
+            path: path,
+            headerFields: [.accept: "application/json"]
         )
         return try await self.send(request, to: service, deadline: deadline).successful().decode(type)
     }
@@ -42,8 +46,10 @@ extension ServiceClient {
         if let idempotencyKey {
             guard RequestContext.isAcceptableID(idempotencyKey) else {
                 throw ServiceClientError(
-                    .invalidRequest, "An idempotency key for \(service) must be 1 to 128 visible ASCII characters.",
-                    service: service, retry: .permanent
+                    .invalidRequest,
+                    "An idempotency key for \(service) must be 1 to 128 visible ASCII characters.",
+                    service: service,
+                    retry: .permanent
                 )
             }
             fields[named: "Idempotency-Key"] = idempotencyKey
@@ -56,8 +62,11 @@ extension ServiceClient {
             body = try encoder.encode(value)
         } catch {
             throw ServiceClientError(
-                .invalidRequest, "The request for \(service) cannot be written as JSON: \(error)",
-                service: service, retry: .permanent, cause: error
+                .invalidRequest,
+                "The request for \(service) cannot be written as JSON: \(error)",
+                service: service,
+                retry: .permanent,
+                cause: error
             )
         }
         let request = HTTPRequest(method: method, scheme: nil, authority: nil, path: path, headerFields: fields)

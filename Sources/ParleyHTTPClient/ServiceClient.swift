@@ -103,10 +103,14 @@ public final class ServiceClient: Service, Sendable {
             do throws(AttemptError) {
                 let response = try await self.attempt(&call)
                 let wait = RetryRules.retryAfter(
-                    response.headerFields[named: "Retry-After"], wallTime: self.time.wallTime
+                    response.headerFields[named: "Retry-After"],
+                    wallTime: self.time.wallTime
                 )
                 action = call.rules.answered(
-                    Int(response.status.code), retryAfter: wait, at: self.time.now, random: self.random
+                    Int(response.status.code),
+                    retryAfter: wait,
+                    at: self.time.now,
+                    random: self.random
                 )
                 result = .success(response)
             } catch {
@@ -158,7 +162,10 @@ extension ServiceClient {
     }
 
     private func makeCall(
-        _ request: HTTPRequest, body: [UInt8]?, to service: ServiceName, deadline: Deadline?
+        _ request: HTTPRequest,
+        body: [UInt8]?,
+        to service: ServiceName,
+        deadline: Deadline?
     ) throws -> Call {
         let path = request.path ?? ""
         guard path.hasPrefix("/"), path.utf8.allSatisfy({ (33...126).contains($0) && $0 != UInt8(ascii: "#") }) else {
@@ -166,7 +173,8 @@ extension ServiceClient {
                 .invalidRequest,
                 "The path \"\(path)\" for \(service) must begin with / and consist of visible ASCII characters; "
                     + "percent-encode the others.",
-                service: service, retry: .permanent
+                service: service,
+                retry: .permanent
             )
         }
         var context = RequestContext.current ?? RequestContext(requestID: self.ids.next().description)
@@ -175,16 +183,26 @@ extension ServiceClient {
         let limit = min(own, context.deadline ?? own)
         guard !limit.hasPassed(at: self.time.now) else {
             throw ServiceClientError(
-                .deadlinePassed, "The deadline passed before \(service) was called; nothing was sent.",
-                service: service, retry: .notSent
+                .deadlinePassed,
+                "The deadline passed before \(service) was called; nothing was sent.",
+                service: service,
+                retry: .notSent
             )
         }
         let rules = RetryRules(
-            request: request, maxAttempts: self.configuration.maxAttempts, budget: context.retryBudget,
-            backoff: self.configuration.backoff, deadline: limit
+            request: request,
+            maxAttempts: self.configuration.maxAttempts,
+            budget: context.retryBudget,
+            backoff: self.configuration.backoff,
+            deadline: limit
         )
         return Call(
-            request: request, body: body, service: service, deadline: limit, context: context, rules: rules
+            request: request,
+            body: body,
+            service: service,
+            deadline: limit,
+            context: context,
+            rules: rules
         )
     }
 
@@ -197,8 +215,12 @@ extension ServiceClient {
             let answer = try await self.exchange(request, limit: limit)
             return ServiceResponse(
                 status: .init(code: Int(answer.status.code), reasonPhrase: answer.status.reasonPhrase),
-                headerFields: Self.fields(answer.headers), body: answer.body, service: call.service,
-                endpoint: instance.endpoint, attempts: call.rules.attempts, requestID: call.context.requestID
+                headerFields: Self.fields(answer.headers),
+                body: answer.body,
+                service: call.service,
+                endpoint: instance.endpoint,
+                attempts: call.rules.attempts,
+                requestID: call.context.requestID
             )
         } catch {
             // Our own cancellation and a cancellation from outside look alike; only the latter cancels this task.
@@ -216,8 +238,11 @@ extension ServiceClient {
             if Task.isCancelled { throw .cancelled }
             throw .failed(
                 ServiceClientError(
-                    .resolverFailed, "The instances of \(call.service) could not be looked up: \(error)",
-                    service: call.service, retry: .notSent, cause: error
+                    .resolverFailed,
+                    "The instances of \(call.service) could not be looked up: \(error)",
+                    service: call.service,
+                    retry: .notSent,
+                    cause: error
                 )
             )
         }
@@ -227,7 +252,8 @@ extension ServiceClient {
                     .noInstance,
                     "No instance of \(call.service) is registered now. Is it running, is its name spelled like this, "
                         + "and does it pass its health checks?",
-                    service: call.service, retry: .notSent
+                    service: call.service,
+                    retry: .notSent
                 )
             )
         }
@@ -272,7 +298,10 @@ extension ServiceClient {
     }
 
     private func makeRequest(
-        _ call: Call, instance: ServiceInstance, limit: Deadline, mark: BeginMark?
+        _ call: Call,
+        instance: ServiceInstance,
+        limit: Deadline,
+        mark: BeginMark?
     ) -> HTTPClientRequest {
         var request = HTTPClientRequest(url: "http://\(instance.endpoint)\(call.request.path ?? "/")")
         request.method = HTTPMethod(rawValue: call.request.method.rawValue)
@@ -303,14 +332,23 @@ extension ServiceClient {
     }
 
     private func explain(
-        _ error: any Error, call: Call, instance: ServiceInstance, limit: Deadline, mark: BeginMark?
+        _ error: any Error,
+        call: Call,
+        instance: ServiceInstance,
+        limit: Deadline,
+        mark: BeginMark?
     ) -> ServiceClientError {
         let place = "\(call.service) at \(instance.endpoint)"
         let wasBegun = mark.map { $0.isSet }
         func make(_ code: ServiceClientError.Code, _ message: String, _ retry: RetrySafety) -> ServiceClientError {
             ServiceClientError(
-                code, message, service: call.service, endpoint: instance.endpoint, retry: retry,
-                attempts: call.rules.attempts, cause: error
+                code,
+                message,
+                service: call.service,
+                endpoint: instance.endpoint,
+                retry: retry,
+                attempts: call.rules.attempts,
+                cause: error
             )
         }
         if error is AttemptTimedOut {
@@ -320,8 +358,8 @@ extension ServiceClient {
             }
             return make(
                 .timedOut,
-                "\(place) did not answer within \(self.configuration.attemptTimeout.inMilliseconds) ms. Is it overloaded, "
-                    + "or is attemptTimeout too short for this call?",
+                "\(place) did not answer within \(self.configuration.attemptTimeout.inMilliseconds) ms. Is it "
+                    + "overloaded, or is attemptTimeout too short for this call?",
                 retry
             )
         }
@@ -347,7 +385,9 @@ extension ServiceClient {
             return make(.connectionLost, "The connection to \(place) broke: \(error)", failure.retry)
         case .garbage:
             return make(
-                .invalidResponse, "\(place) did not answer in HTTP: \(error). Is it the right port?", failure.retry
+                .invalidResponse,
+                "\(place) did not answer in HTTP: \(error). Is it the right port?",
+                failure.retry
             )
         case .invalidRequest:
             return make(.invalidRequest, "The request for \(place) cannot be sent: \(error)", failure.retry)

@@ -99,7 +99,10 @@ extension ServiceClientError: ProblemConvertible {
             (status, detail) = (502, "\(self.service) gave no usable answer.")
         }
         return ProblemDetails(
-            title: "Call to \(self.service) failed", status: status, detail: detail, code: "upstream_\(self.code)",
+            title: "Call to \(self.service) failed",
+            status: status,
+            detail: detail,
+            code: "upstream_\(self.code)",
             extra: ["service": self.service.description]
         )
     }

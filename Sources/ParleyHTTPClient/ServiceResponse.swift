@@ -64,7 +64,11 @@ public struct ServiceResponse: Sendable, Hashable {
         throw ServiceClientError(
             .unexpectedStatus,
             "\(self.service) at \(self.endpoint) answered \(self.status.code)\(detail) (request \(self.requestID)).",
-            service: self.service, endpoint: self.endpoint, retry: retry, attempts: self.attempts, response: self
+            service: self.service,
+            endpoint: self.endpoint,
+            retry: retry,
+            attempts: self.attempts,
+            response: self
         )
     }
 
@@ -82,8 +86,12 @@ public struct ServiceResponse: Sendable, Hashable {
                 .undecodableBody,
                 "\(self.service) at \(self.endpoint) answered \(self.status.code) with \(self.body.count) bytes that "
                     + "are not the expected JSON: \(error). Do both sides use the same version of the contract?",
-                service: self.service, endpoint: self.endpoint, retry: .mayHaveRun, attempts: self.attempts,
-                response: self, cause: error
+                service: self.service,
+                endpoint: self.endpoint,
+                retry: .mayHaveRun,
+                attempts: self.attempts,
+                response: self,
+                cause: error
             )
         }
     }

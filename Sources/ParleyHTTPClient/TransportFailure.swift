@@ -32,6 +32,9 @@ package struct TransportFailure: Error, Sendable {
         switch error {
         case let error as HTTPClientError:
             return Self.classify(error)
+        case HTTPParserError.invalidEOFState:
+            // The parser's word for the end of the connection in the middle of an answer.
+            return (.lost, .mayHaveRun)
         case is HTTPParserError:
             return (.garbage, .mayHaveRun)
         case is NIOConnectionError, is SocketAddressError, is SocketAddressError.UnknownHost:

@@ -90,7 +90,10 @@ public final class HTTPService: Service, Sendable {
     /// - Throws: ``ServerError`` when it cannot listen: port in use, no permission, no such address.
     public func run() async throws {
         let listener = HTTPListener(
-            configuration: self.configuration.listener, state: self.state, logger: self.logger, time: self.time
+            configuration: self.configuration.listener,
+            state: self.state,
+            logger: self.logger,
+            time: self.time
         )
         let name = self.configuration.name
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -147,7 +150,9 @@ public final class HTTPService: Service, Sendable {
 
     @concurrent
     private func respond(
-        to request: Request, writer: consuming ResponseWriter, channel: any Channel
+        to request: Request,
+        writer: consuming ResponseWriter,
+        channel: any Channel
     ) async throws {
         let context = self.makeContext(request, channel: channel)
         let expectsContinue = request.headers[.expect]?.lowercased() == "100-continue"
@@ -193,7 +198,10 @@ public final class HTTPService: Service, Sendable {
         logger[metadataKey: "hb.request.id"] = "\(work.requestID)"  // what Hummingbird's `context.id` reads
         if let trace = work.trace { logger[metadataKey: "trace.id"] = "\(trace.traceID)" }
         return ParleyRequestContext(
-            channel: channel, logger: logger, request: work, maxBodyBytes: self.configuration.maxBodyBytes
+            channel: channel,
+            logger: logger,
+            request: work,
+            maxBodyBytes: self.configuration.maxBodyBytes
         )
     }
 }

@@ -21,7 +21,10 @@ public struct ParleyRequestContext: Hummingbird.RequestContext, RemoteAddressReq
     }
 
     package init(
-        channel: any Channel, logger: Logger, request: ParleyCore.RequestContext, maxBodyBytes: Int
+        channel: any Channel,
+        logger: Logger,
+        request: ParleyCore.RequestContext,
+        maxBodyBytes: Int
     ) {
         self.init(source: ApplicationRequestContextSource(channel: channel, logger: logger))
         self.request = request

@@ -56,8 +56,8 @@ public struct ServerError: RetryClassifiedError, Sendable, CustomStringConvertib
         if error is SocketAddressError || error is SocketAddressError.UnknownHost {
             return ServerError(
                 .addressNotAvailable,
-                "\(place): \"\(endpoint.host)\" is neither an address nor a name that can be looked up. Use 127.0.0.1 for "
-                    + "this machine only, 0.0.0.0 for every interface.",
+                "\(place): \"\(endpoint.host)\" is neither an address nor a name that can be looked up. Use 127.0.0.1 "
+                    + "for this machine only, 0.0.0.0 for every interface.",
                 cause: error
             )
         }
@@ -67,18 +67,21 @@ public struct ServerError: RetryClassifiedError, Sendable, CustomStringConvertib
                 .portInUse,
                 "\(place): the port is in use. `ss -ltnp | grep \(endpoint.port)` shows by whom; stop it, or choose "
                     + "another port (0 picks a free one).",
-                retry: .notSent, cause: error
+                retry: .notSent,
+                cause: error
             )
         case EACCES, EPERM:
             return ServerError(
                 .permissionDenied,
-                "\(place): permission denied. Ports below 1024 need the right CAP_NET_BIND_SERVICE; choose a higher one.",
+                "\(place): permission denied. Ports below 1024 need the right CAP_NET_BIND_SERVICE; choose a higher "
+                    + "one.",
                 cause: error
             )
         case EADDRNOTAVAIL:
             return ServerError(
                 .addressNotAvailable,
-                "\(place): no interface of this machine has that address (`ip addr` lists them).", cause: error
+                "\(place): no interface of this machine has that address (`ip addr` lists them).",
+                cause: error
             )
         default:
             return ServerError(.bindFailed, "\(place): \(error)", cause: error)

@@ -1,8 +1,10 @@
 import Foundation
 import Logging
+import ParleyCore
 import ParleyMessaging
 import ParleySQLite
 import ServiceLifecycle
+import UnixSignals
 
 /// The README shows what stands between the two marks; `ReadmeTests` compares the texts and runs it.
 enum ReadmeExample {

@@ -1,13 +1,14 @@
+internal import HTTPTestSupport
 internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
 internal import NIOCore
 internal import ParleyCore
 internal import ParleyDiscovery
-@testable internal import ParleyHTTPClient
 internal import ParleyHTTPServer
-internal import ParleyHTTPTestSupport
 internal import Testing
+
+@testable internal import ParleyHTTPClient
 
 @Suite(.timeLimit(.minutes(1))) struct ServiceClientFailureTests {
     struct Case: Sendable, CustomTestStringConvertible {
@@ -24,44 +25,74 @@ internal import Testing
     }
 
     static let large = "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + String(repeating: "x", count: 5_000)
-    static let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFA0\r\n"
+    static let chunked =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFA0\r\n"
         + String(repeating: "x", count: 4_000) + "\r\n0\r\n\r\n"
 
     @Test(arguments: [
         Case(name: "closes after the request", behaviour: .closeAfterRequest, code: .connectionLost),
-        Case(name: "closes after the request", behaviour: .closeAfterRequest, method: .put, body: [1], code: .connectionLost),
         Case(
-            name: "closes after the request", behaviour: .closeAfterRequest, method: .post, body: [1],
-            code: .connectionLost, attempts: 1
+            name: "closes after the request",
+            behaviour: .closeAfterRequest,
+            method: .put,
+            body: [1],
+            code: .connectionLost
         ),
         Case(
-            name: "closes after the request, with a key", behaviour: .closeAfterRequest, method: .post, key: "k-1",
-            body: [1], code: .connectionLost
+            name: "closes after the request",
+            behaviour: .closeAfterRequest,
+            method: .post,
+            body: [1],
+            code: .connectionLost,
+            attempts: 1
+        ),
+        Case(
+            name: "closes after the request, with a key",
+            behaviour: .closeAfterRequest,
+            method: .post,
+            key: "k-1",
+            body: [1],
+            code: .connectionLost
         ),
         Case(name: "hangs", behaviour: .hang, code: .timedOut),
         Case(name: "hangs", behaviour: .hang, method: .post, body: [1], code: .timedOut, attempts: 1),
         Case(name: "garbage", behaviour: .answer("SSH-2.0-OpenSSH_9.2\r\n\r\n"), code: .invalidResponse),
         Case(
-            name: "garbage", behaviour: .answer("SSH-2.0-OpenSSH_9.2\r\n\r\n"), method: .post, code: .invalidResponse,
+            name: "garbage",
+            behaviour: .answer("SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+            method: .post,
+            code: .invalidResponse,
             attempts: 1
         ),
         Case(
-            name: "cut answer", behaviour: .answerAndClose("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"), method: .post,
-            code: .connectionLost, attempts: 1
+            name: "cut answer",
+            behaviour: .answerAndClose("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"),
+            method: .post,
+            code: .connectionLost,
+            attempts: 1
         ),
         Case(name: "large answer", behaviour: .answer(large), method: .post, code: .responseTooLarge, attempts: 1),
-        Case(name: "large chunked answer", behaviour: .answer(chunked), method: .post, code: .responseTooLarge, attempts: 1),
+        Case(
+            name: "large chunked answer",
+            behaviour: .answer(chunked),
+            method: .post,
+            code: .responseTooLarge,
+            attempts: 1
+        ),
     ])
     func saysWhatBrokeAndWhetherItMayHaveRun(_ test: Case) async throws {
         try await RawServer.with(test.behaviour) { endpoint, server in
             let error = try await withClient(
                 to: [endpoint],
                 configure: {
-                    $0.attemptTimeout = .milliseconds(150)
+                    // Short only where it is what is tested: a busy machine takes its time for the others.
+                    $0.attemptTimeout = test.code == .timedOut ? .milliseconds(150) : .seconds(20)
                     $0.maxResponseBytes = 1_000
                 },
                 { client in
-                    await failure { try await client.send(makeRequest(test.method, key: test.key), body: test.body, to: target) }
+                    await failure {
+                        try await client.send(makeRequest(test.method, key: test.key), body: test.body, to: target)
+                    }
                 }
             )
             #expect(error?.code == test.code, "\(String(describing: error))")
@@ -106,7 +137,9 @@ internal import Testing
             var configuration = ServiceClient.Configuration(name: "order-service")
             configuration.backoff = Backoff(initial: .milliseconds(1), cap: .milliseconds(1))
             let answer = try await ServiceClient.withClient(
-                configuration: configuration, resolver: resolver, logger: testLogger
+                configuration: configuration,
+                resolver: resolver,
+                logger: testLogger
             ) { try await $0.send(makeRequest(.post), to: target) }
             #expect(answer.status == .ok && answer.attempts == 2)
         }
@@ -185,7 +218,9 @@ internal import Testing
         }
     }
 
-    @Test(arguments: ["", "users", "/a b", "/a\u{0}", "/a#b", "/é"])
+    // Control bytes inside only: `HTTPRequest` makes them spaces and drops those at the end, so that "/a\u{0}" comes to
+    // us as "/a", a path like any other.
+    @Test(arguments: ["", "users", "/a b", "/a\u{0}b", "/a\u{1}b", "/a\u{7F}b", "/a\r\nb", "/a#b", "/é"])
     func aPathThatIsNoneIsRefused(_ path: String) async throws {
         let request = HTTPRequest(method: .get, scheme: nil, authority: nil, path: path)
         let error = try await withClient(to: []) { client in
@@ -256,10 +291,13 @@ private final class LateResolver: ServiceResolver {
         (["HTTP/1.1 302 Found\r\nLocation: /else\r\nContent-Length: 0\r\n\r\n"], .get, 302, 1),
     ])
     func theLastAnswerIsReturned(
-        _ script: [String], _ method: HTTPRequest.Method, _ status: Int, _ attempts: Int
+        _ script: [String],
+        _ method: HTTPRequest.Method,
+        _ status: Int,
+        _ attempts: Int
     ) async throws {
         try await RawServer.with(.script(script)) { endpoint, server in
-            let answer = try await withClient(to: [endpoint], configure: { $0.timeout = .seconds(5) }) {
+            let answer = try await withClient(to: [endpoint], configure: { $0.timeout = .seconds(30) }) {
                 try await $0.send(makeRequest(method), to: target)
             }
             #expect(answer.status.code == status)
@@ -271,8 +309,13 @@ private final class LateResolver: ServiceResolver {
         try await RawServer.with(.answer(ok)) { endpoint, server in
             let trace = TraceParent(random: SeededRandomSource(seed: 7))
             let context = RequestContext(
-                requestID: "req-9", caller: "gateway", trace: trace, traceState: "a=b",
-                deadline: Deadline(after: .seconds(3), on: SystemTimeSource()), retryBudget: 5, correlationID: "saga-1"
+                requestID: "req-9",
+                caller: "gateway",
+                trace: trace,
+                traceState: "a=b",
+                deadline: Deadline(after: .seconds(3), on: SystemTimeSource()),
+                retryBudget: 5,
+                correlationID: "saga-1"
             )
             try await withClient(to: [endpoint]) { client in
                 _ = try await context.withCurrent { try await client.send(makeRequest(), to: target) }
@@ -332,11 +375,16 @@ extension String {
         }
         router.post("users") { request, context -> [String: String] in
             let user = try await request.decode(as: User.self, context: context)
-            return ["id": user.id, "name": user.name, "key": request.headers[.init("Idempotency-Key") ?? .accept] ?? ""]
+            return [
+                "id": user.id, "name": user.name, "key": request.headers[.init("Idempotency-Key") ?? .accept] ?? "",
+            ]
         }
         let registry = InProcessRegistry()
         let service = HTTPService(
-            configuration: .init(name: target), router: router, registrar: registry, logger: testLogger
+            configuration: .init(name: target),
+            router: router,
+            registrar: registry,
+            logger: testLogger
         )
         let client = ServiceClient(configuration: .init(name: "order-service"), resolver: registry, logger: testLogger)
         try await withRunning(client, service) { _ in
@@ -349,8 +397,14 @@ extension String {
         try await self.withService { client in
             let user = try await client.get("/users/1", from: target, as: User.self)
             #expect(user == User(id: "1", name: "Ada"))
-            let answer = try await client.sendJSON(.post, "/users", User(id: "2", name: "Bob"), to: target, idempotencyKey: "k")
-                .successful()
+            let answer = try await client.sendJSON(
+                .post,
+                "/users",
+                User(id: "2", name: "Bob"),
+                to: target,
+                idempotencyKey: "k"
+            )
+            .successful()
             #expect(try answer.decode([String: String].self) == ["id": "2", "name": "Bob", "key": "k"])
         }
     }

@@ -1,9 +1,9 @@
+internal import HTTPTestSupport
 internal import HTTPTypes
 internal import Logging
 internal import ParleyCore
 internal import ParleyDiscovery
 internal import ParleyHTTPClient
-internal import ParleyHTTPTestSupport
 
 let target: ServiceName = "user-service"
 
@@ -14,21 +14,20 @@ func makeRequest(_ method: HTTPRequest.Method = .get, key: String? = nil) -> HTT
 }
 
 func withClient<Value>(
-    to endpoints: [Endpoint], configure: (inout ServiceClient.Configuration) -> Void = { _ in },
+    to endpoints: [Endpoint],
+    configure: (inout ServiceClient.Configuration) -> Void = { _ in },
     _ body: (ServiceClient) async throws -> Value
 ) async throws -> Value {
     var configuration = ServiceClient.Configuration(name: "order-service")
     configuration.backoff = Backoff(initial: .milliseconds(1), cap: .milliseconds(2))
-    configuration.connectTimeout = .milliseconds(500)
+    configuration.connectTimeout = .seconds(2)
     configure(&configuration)
     return try await ServiceClient.withClient(
-        configuration: configuration, resolver: StaticResolver([target: endpoints]), logger: testLogger, body
+        configuration: configuration,
+        resolver: StaticResolver([target: endpoints]),
+        logger: testLogger,
+        body
     )
-}
-
-/// A port of this machine on which nobody listens.
-func unusedEndpoint() async throws -> Endpoint {
-    try await RawServer.with(.hang) { endpoint, _ in endpoint }
 }
 
 /// The error of a call, for looking at.

@@ -1,6 +1,6 @@
+internal import HTTPTestSupport
 internal import ParleyCore
 internal import ParleyHTTPServer
-internal import ParleyHTTPTestSupport
 internal import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct AnswerTests {
@@ -30,75 +30,172 @@ internal import Testing
         Case(name: "a handler's problem", path: "/stock", status: 409, code: "out_of_stock", says: "chairs"),
         Case(name: "an unexpected error", path: "/broken", status: 500, code: "internal", says: "request id"),
         Case(
-            name: "no content type", method: "POST", path: "/items", body: good, status: 415,
-            code: "unsupported_media_type", says: "names no Content-Type"
+            name: "an error with nothing done",
+            path: "/full",
+            status: 503,
+            code: "unavailable",
+            says: "nothing was done"
         ),
         Case(
-            name: "form content type", method: "POST", path: "/items",
-            headers: [("Content-Type", "application/x-www-form-urlencoded")], body: good, status: 415,
-            code: "unsupported_media_type", says: "form-urlencoded"
+            name: "no content type",
+            method: "POST",
+            path: "/items",
+            body: good,
+            status: 415,
+            code: "unsupported_media_type",
+            says: "names no Content-Type"
         ),
         Case(
-            name: "foreign charset", method: "POST", path: "/items",
-            headers: [("Content-Type", "application/json; charset=utf-16")], body: good, status: 415,
-            code: "unsupported_media_type", says: "UTF-8"
+            name: "form content type",
+            method: "POST",
+            path: "/items",
+            headers: [("Content-Type", "application/x-www-form-urlencoded")],
+            body: good,
+            status: 415,
+            code: "unsupported_media_type",
+            says: "form-urlencoded"
         ),
         Case(
-            name: "no body", method: "POST", path: "/items", headers: json, status: 400, code: "empty_body"
+            name: "foreign charset",
+            method: "POST",
+            path: "/items",
+            headers: [("Content-Type", "application/json; charset=utf-16")],
+            body: good,
+            status: 415,
+            code: "unsupported_media_type",
+            says: "UTF-8"
         ),
         Case(
-            name: "malformed JSON", method: "POST", path: "/items", headers: json, body: "{\"userId\":\n 1 2}",
-            status: 400, code: "malformed_json", says: "line 2"
+            name: "no body",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            status: 400,
+            code: "empty_body"
         ),
         Case(
-            name: "trailing comma", method: "POST", path: "/items", headers: json, body: #"{"userId":"1","lines":[],}"#,
-            status: 400, code: "malformed_json", says: "column 26"
+            name: "malformed JSON",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: "{\"userId\":\n 1 2}",
+            status: 400,
+            code: "malformed_json",
+            says: "line 2"
         ),
         Case(
-            name: "fraction", method: "POST", path: "/items", headers: json,
-            body: #"{"userId":"1","lines":[{"productId":"7","quantity":1.5}]}"#, status: 400, code: "invalid_body",
-            says: "1.5", path400: "lines[0].quantity"
+            name: "trailing comma",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: #"{"userId":"1","lines":[],}"#,
+            status: 400,
+            code: "malformed_json",
+            says: "column 26"
         ),
         Case(
-            name: "cut JSON", method: "POST", path: "/items", headers: json, body: #"{"userId":"#, status: 400,
-            code: "malformed_json"
-        ),
-        Case(
-            name: "deeply nested JSON", method: "POST", path: "/items", headers: json,
-            body: String(repeating: "[", count: 600), status: 400, code: "malformed_json"
-        ),
-        Case(
-            name: "missing member", method: "POST", path: "/items", headers: json,
-            body: #"{"userId":"1","lines":[{"productId":"7"}]}"#, status: 400, code: "invalid_body", says: "missing",
+            name: "fraction",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: #"{"userId":"1","lines":[{"productId":"7","quantity":1.5}]}"#,
+            status: 400,
+            code: "invalid_body",
+            says: "1.5",
             path400: "lines[0].quantity"
         ),
         Case(
-            name: "null", method: "POST", path: "/items", headers: json, body: #"{"userId":null,"lines":[]}"#,
-            status: 400, code: "invalid_body", says: "null", path400: "userId"
+            name: "cut JSON",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: #"{"userId":"#,
+            status: 400,
+            code: "malformed_json"
         ),
         Case(
-            name: "wrong type", method: "POST", path: "/items", headers: json,
-            body: #"{"userId":"1","lines":[{"productId":"7","quantity":"two"}]}"#, status: 400, code: "invalid_body",
-            says: "a whole number", path400: "lines[0].quantity"
+            name: "deeply nested JSON",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: String(repeating: "[", count: 600),
+            status: 400,
+            code: "malformed_json"
         ),
         Case(
-            name: "number out of range", method: "POST", path: "/items", headers: json,
-            body: #"{"userId":"1","lines":[{"productId":"7","quantity":99999999999999999999}]}"#, status: 400,
-            code: "invalid_body", path400: "lines[0].quantity"
+            name: "missing member",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: #"{"userId":"1","lines":[{"productId":"7"}]}"#,
+            status: 400,
+            code: "invalid_body",
+            says: "missing",
+            path400: "lines[0].quantity"
         ),
         Case(
-            name: "an array for the object", method: "POST", path: "/items", headers: json, body: "[]", status: 400,
-            code: "invalid_body", path400: "$"
+            name: "null",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: #"{"userId":null,"lines":[]}"#,
+            status: 400,
+            code: "invalid_body",
+            says: "null",
+            path400: "userId"
         ),
         Case(
-            name: "body above the limit", method: "POST", path: "/items", headers: json,
-            body: String(repeating: " ", count: 2_000), status: 413, code: "body_too_large", says: "1024"
+            name: "wrong type",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: #"{"userId":"1","lines":[{"productId":"7","quantity":"two"}]}"#,
+            status: 400,
+            code: "invalid_body",
+            says: "a whole number",
+            path400: "lines[0].quantity"
         ),
         Case(
-            name: "deadline passed", headers: [("X-Request-Timeout-Ms", "0")], status: 504, code: "deadline_passed"
+            name: "number out of range",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: #"{"userId":"1","lines":[{"productId":"7","quantity":99999999999999999999}]}"#,
+            status: 400,
+            code: "invalid_body",
+            path400: "lines[0].quantity"
         ),
         Case(
-            name: "deadline reached", path: "/stuck", headers: [("X-Request-Timeout-Ms", "50")], status: 504,
+            name: "an array for the object",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: "[]",
+            status: 400,
+            code: "invalid_body",
+            path400: "$"
+        ),
+        Case(
+            name: "body above the limit",
+            method: "POST",
+            path: "/items",
+            headers: json,
+            body: String(repeating: " ", count: 2_000),
+            status: 413,
+            code: "body_too_large",
+            says: "1024"
+        ),
+        Case(
+            name: "deadline passed",
+            headers: [("X-Request-Timeout-Ms", "0")],
+            status: 504,
+            code: "deadline_passed"
+        ),
+        Case(
+            name: "deadline reached",
+            path: "/stuck",
+            headers: [("X-Request-Timeout-Ms", "50")],
+            status: 504,
             code: "deadline_reached"
         ),
     ]
@@ -107,7 +204,10 @@ internal import Testing
     func everyErrorIsAProblemWithTheRequestID(_ test: Case) async throws {
         try await withService(configure: { $0.maxBodyBytes = 1_024 }) { endpoint, _, _ in
             let answer = try await request(
-                test.method, test.path, at: endpoint, headers: test.headers + [("X-Request-ID", "req-1")],
+                test.method,
+                test.path,
+                at: endpoint,
+                headers: test.headers + [("X-Request-ID", "req-1")],
                 body: test.body
             )
             #expect(answer.status == test.status)
@@ -125,11 +225,17 @@ internal import Testing
         }
     }
 
-    @Test(arguments: ["application/json", "application/json; charset=UTF-8", "application/cloudevents+json", "APPLICATION/JSON"])
+    @Test(arguments: [
+        "application/json", "application/json; charset=UTF-8", "application/cloudevents+json", "APPLICATION/JSON",
+    ])
     func acceptsJSON(_ contentType: String) async throws {
         try await withService { endpoint, _, _ in
             let answer = try await request(
-                "POST", "/items", at: endpoint, headers: [("Content-Type", contentType)], body: Self.good
+                "POST",
+                "/items",
+                at: endpoint,
+                headers: [("Content-Type", contentType)],
+                body: Self.good
             )
             #expect(answer.status == 201)
         }
@@ -220,7 +326,9 @@ internal import Testing
     @Test func expectContinueIsAnsweredBeforeTheBody() async throws {
         try await withService { endpoint, _, _ in
             let text = try await RawConnection.with(endpoint) { connection in
-                try await connection.send("POST /drop HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+                try await connection.send(
+                    "POST /drop HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+                )
                 try await connection.read(until: "100 Continue\r\n\r\n")
                 try await connection.send("abc")
                 return try await connection.read(until: "\r\n\r\n3")
@@ -235,7 +343,9 @@ internal import Testing
         try await withService { endpoint, _, _ in
             let trace = "0af7651916cd43dd8448eb211c80319c"
             let answer = try await request(
-                "GET", "/context", at: endpoint,
+                "GET",
+                "/context",
+                at: endpoint,
                 headers: [
                     ("X-Request-ID", "abc"), ("X-Service", "order-service"), ("X-Request-Timeout-Ms", "5000"),
                     ("traceparent", "00-\(trace)-b7ad6b7169203331-01"), ("X-Retry-Budget", "4"),
@@ -261,7 +371,12 @@ internal import Testing
     @Test(arguments: [nil, "", "has space", String(repeating: "x", count: 129)])
     func anIDThatIsMissingOrUnfitIsReplaced(_ id: String?) async throws {
         try await withService { endpoint, _, _ in
-            let answer = try await request("GET", "/context", at: endpoint, headers: id.map { [("X-Request-ID", $0)] } ?? [])
+            let answer = try await request(
+                "GET",
+                "/context",
+                at: endpoint,
+                headers: id.map { [("X-Request-ID", $0)] } ?? []
+            )
             let new = try #require(answer.header("x-request-id"))
             #expect(new != id && new.count == 36)
             #expect(try answer.json([String: String].self)["requestID"] == new)

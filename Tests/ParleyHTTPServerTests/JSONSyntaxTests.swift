@@ -1,17 +1,22 @@
-@testable internal import ParleyHTTPServer
 internal import Testing
+
+@testable internal import ParleyHTTPServer
 
 @Suite struct JSONSyntaxTests {
     @Test(arguments: [
-        "{}", "[]", "null", " true ", "-0", "1e9", "0.5E-3", #""""#, #""a\"b\\c\/d\b\f\n\r\t""#, #""\u00e9\ud83d\ude00""#,
+        "{}", "[]", "null", " true ", "-0", "1e9", "0.5E-3", #""""#, #""a\"b\\c\/d\b\f\n\r\t""#,
+        #""\u00e9\ud83d\ude00""#,
         #"{"a":[1,{"b":null}],"a":2}"#, "\"é😀\"",
     ])
     func takesJSON(_ text: String) throws { _ = try JSONSyntax.check(Array(text.utf8)) }
 
     @Test(arguments: [
-        ("", 1, 1), (" ", 1, 2), ("{", 1, 2), ("[1,]", 1, 4), ("{\"a\":1,}", 1, 8), ("{a:1}", 1, 2), ("01", 1, 2), ("1.", 1, 3),
-        ("-", 1, 2), ("+1", 1, 1), (".5", 1, 1), ("1e", 1, 3), ("tru", 1, 4), ("nul!", 1, 4), ("[1 2]", 1, 4), ("\"a", 1, 3),
-        ("\"\n\"", 1, 2), (#""\x""#, 1, 3), (#""\u12g4""#, 1, 6), (#""\ud800""#, 1, 8), (#""\udc00""#, 1, 8), ("{}{}", 1, 3),
+        ("", 1, 1), (" ", 1, 2), ("{", 1, 2), ("[1,]", 1, 4), ("{\"a\":1,}", 1, 8), ("{a:1}", 1, 2), ("01", 1, 2),
+        ("1.", 1, 3),
+        ("-", 1, 2), ("+1", 1, 1), (".5", 1, 1), ("1e", 1, 3), ("tru", 1, 4), ("nul!", 1, 4), ("[1 2]", 1, 4),
+        ("\"a", 1, 3),
+        ("\"\n\"", 1, 2), (#""\x""#, 1, 3), (#""\u12g4""#, 1, 6), (#""\ud800""#, 1, 8), (#""\udc00""#, 1, 8),
+        ("{}{}", 1, 3),
         ("'a'", 1, 1), ("{\n  \"a\": 1\n  \"b\": 2\n}", 3, 3), ("NaN", 1, 1), ("[1]\0", 1, 4),
     ])
     func saysWhereItIsNot(_ text: String, _ line: Int, _ column: Int) {
@@ -24,11 +29,17 @@ internal import Testing
     }
 
     @Test func nestingHasALimit() throws {
-        func nested(_ depth: Int) -> [UInt8] { Array((String(repeating: "[", count: depth)
-            + String(repeating: "]", count: depth)).utf8) }
+        func nested(_ depth: Int) -> [UInt8] {
+            Array(
+                (String(repeating: "[", count: depth)
+                    + String(repeating: "]", count: depth)).utf8
+            )
+        }
         _ = try JSONSyntax.check(nested(JSONSyntax.maxDepth + 1))
         #expect(throws: JSONSyntax.Fault.self) { try JSONSyntax.check(nested(JSONSyntax.maxDepth + 2)) }
-        #expect(throws: JSONSyntax.Fault.self) { try JSONSyntax.check(Array(repeating: UInt8(ascii: "["), count: 1_000_000)) }
+        #expect(throws: JSONSyntax.Fault.self) {
+            try JSONSyntax.check(Array(repeating: UInt8(ascii: "["), count: 1_000_000))
+        }
     }
 
     @Test func namesTheFirstNumberThatIsNotWhole() throws {

@@ -1,11 +1,10 @@
+internal import HTTPTestSupport
 internal import Hummingbird
 internal import Logging
 internal import ParleyCore
 internal import ParleyDiscovery
 internal import ParleyHTTPServer
-internal import ParleyHTTPTestSupport
 internal import ServiceLifecycle
-internal import Synchronization
 
 struct Item: Codable, Sendable {
     struct Line: Codable, Sendable {
@@ -15,6 +14,11 @@ struct Item: Codable, Sendable {
 
     var userId: String
     var lines: [Line]
+}
+
+/// As a full disk is: nothing was done.
+struct FullError: RetryClassifiedError {
+    var retry: RetrySafety { .notSent }
 }
 
 struct SecretError: Error { let password = "hunter2" }
@@ -27,26 +31,6 @@ func untilCancelled() async throws {
     try Task.checkCancellation()
 }
 
-/// A gate that a test opens.
-final class Gate: Sendable {
-    private let isOpen = Mutex(false)
-    private let signal = Signal()
-
-    func open() {
-        self.isOpen.withLock { $0 = true }
-        self.signal.ring()
-    }
-
-    func wait() async throws {
-        while true {
-            let generation = self.signal.generation
-            if self.isOpen.withLock({ $0 }) { return }
-            await self.signal.wait(after: generation, until: nil, on: SystemTimeSource())
-            try Task.checkCancellation()
-        }
-    }
-}
-
 func makeRouter() -> ParleyRouter {
     let router = ParleyRouter(service: "test-service")
     router.post("items") { request, context -> Response in
@@ -54,8 +38,10 @@ func makeRouter() -> ParleyRouter {
         return Response(status: .created)
     }
     router.get("items/:id") { _, context -> String in try context.parameters.require("id") }
-    router.get("teapot") { _, _ -> String in throw HTTPError(.init(code: 418, reasonPhrase: "Teapot"), message: "short") }
+    router.get("teapot") { _, _ -> String in throw HTTPError(.init(code: 418, reasonPhrase: "Teapot"), message: "short")
+    }
     router.get("broken") { _, _ -> String in throw SecretError() }
+    router.get("full") { _, _ -> String in throw FullError() }
     router.get("stock") { _, _ -> String in
         throw ProblemError(.conflict, code: "out_of_stock", detail: "No chairs left.", extra: ["productId": "7"])
     }
@@ -80,14 +66,20 @@ func makeRouter() -> ParleyRouter {
 }
 
 func withService<Value>(
-    router: ParleyRouter = makeRouter(), health: HealthRegister? = nil, registrar: (any ServiceRegistrar)? = nil,
+    router: ParleyRouter = makeRouter(),
+    health: HealthRegister? = nil,
+    registrar: (any ServiceRegistrar)? = nil,
     configure: (inout HTTPService.Configuration) -> Void = { _ in },
     _ body: (Endpoint, ServiceGroup, HTTPService) async throws -> Value
 ) async throws -> Value {
     var configuration = HTTPService.Configuration(name: "test-service")
     configure(&configuration)
     let service = HTTPService(
-        configuration: configuration, router: router, health: health, registrar: registrar, logger: testLogger
+        configuration: configuration,
+        router: router,
+        health: health,
+        registrar: registrar,
+        logger: testLogger
     )
     return try await withRunning(service) { group in
         try await body(try await service.endpoint(), group, service)

@@ -264,8 +264,8 @@ struct ObservedStore: SagaStore {
         return result
     }
 
-    func claim(owner: String, limit: Int) async throws -> SagaClaim {
-        try await self.store.claim(owner: owner, limit: limit)
+    func claim(owner: String, lease: Swift.Duration?, limit: Int) async throws -> SagaClaim {
+        try await self.store.claim(owner: owner, lease: lease, limit: limit)
     }
 
     func renew(owner: String, lease: Swift.Duration) async throws {

@@ -40,6 +40,11 @@ public struct RequestContextFields: Sendable {
     /// The longest deadline taken from a peer: a day. Longer values are cut, so that nothing overflows.
     public static let longestTimeout: Duration = .seconds(86_400)
 
+    /// It is passed on untouched, so it must not be able to end a header line: printable ASCII, spaces and tabs.
+    private static func isAcceptableTraceState(_ text: String) -> Bool {
+        text.utf8.count <= 512 && text.utf8.allSatisfy { (32...126).contains($0) || $0 == 9 }
+    }
+
     /// Calls `write(name, value)` for each field that `context` has.
     public func write(
         _ context: RequestContext,
@@ -75,7 +80,7 @@ public struct RequestContextFields: Sendable {
             requestID: id(self.requestID) ?? requestID(),
             caller: id(self.caller),
             trace: field(self.trace).flatMap { TraceParent($0) },
-            traceState: field(self.traceState).flatMap { $0.utf8.count <= 512 ? $0 : nil },
+            traceState: field(self.traceState).flatMap { Self.isAcceptableTraceState($0) ? $0 : nil },
             deadline: deadline,
             retryBudget: field(self.retryBudget).flatMap { Int($0) }.flatMap { (0...1_000).contains($0) ? $0 : nil },
             correlationID: id(self.correlationID),

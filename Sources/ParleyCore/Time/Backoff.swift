@@ -28,12 +28,30 @@ public struct Backoff: Sendable, Hashable, Codable {
     public func delay(afterFailures failures: Int, chance: Double) -> Duration {
         // In seconds as a floating-point number, so that a large exponent saturates instead of trapping.
         var power = 1.0
-        for _ in 0..<min(max(0, failures - 1), 1_024) {
+        for _ in 1..<min(max(1, failures), 1_024) {
             power *= self.factor
             if power > 1e15 { break }
         }
         let full = min(self.cap.inSeconds, self.initial.inSeconds * power)
         let kept = full * (1 - self.jitter * chance)
-        return .microseconds(Int64(kept * 1_000_000))
+        // A little below Int64.max, which a Double cannot hold.
+        return min(self.cap, .microseconds(Int64(min(kept * 1_000_000, 9e18))))
+    }
+}
+
+extension Backoff {
+    private enum CodingKeys: String, CodingKey {
+        case initial, factor, cap, jitter
+    }
+
+    /// Brings what it reads into range, as the other initializer does.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            initial: try container.decode(Duration.self, forKey: .initial),
+            factor: try container.decode(Double.self, forKey: .factor),
+            cap: try container.decode(Duration.self, forKey: .cap),
+            jitter: try container.decode(Double.self, forKey: .jitter)
+        )
     }
 }

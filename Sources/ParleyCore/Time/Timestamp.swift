@@ -22,12 +22,17 @@ public struct Timestamp: Sendable, Hashable, Comparable {
 
     public static func < (lhs: Timestamp, rhs: Timestamp) -> Bool { lhs.microseconds < rhs.microseconds }
 
+    /// Saturates at the ends of the range: "in a very long time" never becomes the past.
     public static func + (lhs: Timestamp, rhs: Duration) -> Timestamp {
-        Timestamp(microseconds: lhs.microseconds &+ rhs.inMicroseconds)
+        let wait = rhs.inMicroseconds
+        let (sum, overflow) = lhs.microseconds.addingReportingOverflow(wait)
+        return Timestamp(microseconds: overflow ? (wait < 0 ? .min : .max) : sum)
     }
 
+    /// Saturates as well.
     public static func - (lhs: Timestamp, rhs: Timestamp) -> Duration {
-        .microseconds(lhs.microseconds &- rhs.microseconds)
+        let (difference, overflow) = lhs.microseconds.subtractingReportingOverflow(rhs.microseconds)
+        return .microseconds(overflow ? (lhs < rhs ? .min : .max) : difference)
     }
 }
 
@@ -108,6 +113,8 @@ private struct RFC3339Reader {
             let fraction = reader.fraction(), let offset = reader.offset(), reader.bytes.isEmpty
         else { return nil }
         let days = Timestamp.daysSinceEpoch(year: year, month: month, day: day)
+        // The 30th of February is no day, and not the 2nd of March.
+        guard Timestamp.civilDate(daysSinceEpoch: days).day == day else { return nil }
         let seconds = ((days * 24 + hour) * 60 + minute - offset) * 60 + second
         return Timestamp(microseconds: seconds * 1_000_000 + fraction)
     }

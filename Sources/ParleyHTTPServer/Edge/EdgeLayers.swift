@@ -8,7 +8,9 @@ internal import ParleyCore
 /// deadline must run what is below it in a child task, and a middleware's `next` cannot leave its call.
 protocol EdgeLayer: Sendable {
     func respond(
-        to request: Request, context: ParleyRequestContext, next: any HTTPResponder<ParleyRequestContext>
+        to request: Request,
+        context: ParleyRequestContext,
+        next: any HTTPResponder<ParleyRequestContext>
     ) async throws -> Response
 }
 
@@ -22,7 +24,8 @@ struct LayeredResponder: HTTPResponder {
 
     /// - Parameter layers: the outermost first.
     static func stack(
-        _ layers: [any EdgeLayer], around responder: any HTTPResponder<ParleyRequestContext>
+        _ layers: [any EdgeLayer],
+        around responder: any HTTPResponder<ParleyRequestContext>
     ) -> any HTTPResponder<ParleyRequestContext> {
         layers.reversed().reduce(responder) { LayeredResponder(layer: $1, next: $0) }
     }
@@ -34,12 +37,15 @@ struct AccessLogLayer: EdgeLayer {
     let time: any TimeSource
 
     func respond(
-        to request: Request, context: ParleyRequestContext, next: any HTTPResponder<ParleyRequestContext>
+        to request: Request,
+        context: ParleyRequestContext,
+        next: any HTTPResponder<ParleyRequestContext>
     ) async throws -> Response {
         let start = self.time.now
         let response = try await next.respond(to: request, context: context)
         context.logger.log(
-            level: self.level, "request",
+            level: self.level,
+            "request",
             metadata: [
                 "http.method": "\(request.method)", "http.path": "\(request.uri.path)",
                 "http.status": "\(response.status.code)", "caller": "\(context.request.caller ?? "-")",
@@ -55,7 +61,9 @@ struct ErrorLayer: EdgeLayer {
     let renderer: ProblemRenderer
 
     func respond(
-        to request: Request, context: ParleyRequestContext, next: any HTTPResponder<ParleyRequestContext>
+        to request: Request,
+        context: ParleyRequestContext,
+        next: any HTTPResponder<ParleyRequestContext>
     ) async throws -> Response {
         do {
             return try await next.respond(to: request, context: context)
@@ -69,11 +77,14 @@ struct ErrorLayer: EdgeLayer {
 /// while it is read.
 struct RequestLimitsLayer: EdgeLayer {
     func respond(
-        to request: Request, context: ParleyRequestContext, next: any HTTPResponder<ParleyRequestContext>
+        to request: Request,
+        context: ParleyRequestContext,
+        next: any HTTPResponder<ParleyRequestContext>
     ) async throws -> Response {
         guard ParleyRouter.methods.contains(request.method) else {
             throw ProblemError(
-                .notImplemented, code: "unknown_method",
+                .notImplemented,
+                code: "unknown_method",
                 detail: "\(request.method.rawValue) is not a method that this server knows."
             )
         }
@@ -113,8 +124,8 @@ struct BoundedBody: AsyncSequence, Sendable {
     }
 }
 
-/// Work whose deadline has passed is not begun; work that reaches it is cancelled. Both are answered 504. Work that goes on
-/// when the time for draining is over is cancelled too, and answered 503.
+/// Work whose deadline has passed is not begun; work that reaches it is cancelled. Both are answered 504. Work that
+/// goes on when the time for draining is over is cancelled too, and answered 503.
 ///
 /// The answer comes when the handler has noticed the cancellation: a handler that ignores it delays its own 504.
 struct DeadlineLayer: EdgeLayer {
@@ -122,7 +133,9 @@ struct DeadlineLayer: EdgeLayer {
     let state: ListenerState
 
     func respond(
-        to request: Request, context: ParleyRequestContext, next: any HTTPResponder<ParleyRequestContext>
+        to request: Request,
+        context: ParleyRequestContext,
+        next: any HTTPResponder<ParleyRequestContext>
     ) async throws -> Response {
         guard let deadline = context.request.deadline else {
             return try await self.state.whileServing { try await next.respond(to: request, context: context) }

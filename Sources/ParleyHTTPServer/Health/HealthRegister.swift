@@ -74,7 +74,9 @@ public final class HealthRegister: Sendable {
         }
         let worst = results.values.map(\.status).max() ?? .passing
         return Report(
-            service: self.service.description, status: isDraining ? .critical : worst, isDraining: isDraining,
+            service: self.service.description,
+            status: isDraining ? .critical : worst,
+            isDraining: isDraining,
             checks: results
         )
     }

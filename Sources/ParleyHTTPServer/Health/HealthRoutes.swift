@@ -17,9 +17,15 @@ extension ParleyRouter {
     /// An ``HTTPService`` calls it when it is given a register.
     public func addHealthRoutes(_ health: HealthRegister) {
         self.get("health/live") { _, _ in
-            Self.answer(.ok, HealthRegister.Report(
-                service: health.service.description, status: .passing, isDraining: health.isDraining, checks: [:]
-            ))
+            Self.answer(
+                .ok,
+                HealthRegister.Report(
+                    service: health.service.description,
+                    status: .passing,
+                    isDraining: health.isDraining,
+                    checks: [:]
+                )
+            )
         }
         for path: RouterPath in ["health/ready", "health"] {
             self.get(path) { _, _ in
@@ -34,7 +40,8 @@ extension ParleyRouter {
         encoder.outputFormatting = [.sortedKeys]
         let body = (try? encoder.encode(report)) ?? Data()
         return Response(
-            status: status, headers: [.contentType: "application/json", .cacheControl: "no-store"],
+            status: status,
+            headers: [.contentType: "application/json", .cacheControl: "no-store"],
             body: .init(byteBuffer: ByteBuffer(bytes: body))
         )
     }

@@ -1,5 +1,5 @@
-public import Hummingbird
 internal import HTTPTypes
+public import Hummingbird
 internal import NIOCore
 internal import ParleyCore
 
@@ -18,12 +18,15 @@ public struct JSONBodyDecoder: RequestDecoder {
     public init() {}
 
     public func decode<Value: Decodable>(
-        _ type: Value.Type, from request: Request, context: some Hummingbird.RequestContext
+        _ type: Value.Type,
+        from request: Request,
+        context: some Hummingbird.RequestContext
     ) async throws -> Value {
         guard Self.isJSON(request.headers[.contentType]) else {
             let sent = request.headers[.contentType].map { "not \"\($0)\"" } ?? "but the request names no Content-Type"
             throw ProblemError(
-                .unsupportedMediaType, code: "unsupported_media_type",
+                .unsupportedMediaType,
+                code: "unsupported_media_type",
                 detail: "The body must be application/json in UTF-8, \(sent).",
                 headers: [.accept: "application/json"]
             )
@@ -31,7 +34,9 @@ public struct JSONBodyDecoder: RequestDecoder {
         let buffer = try await request.body.collect(upTo: context.maxUploadSize)
         guard buffer.readableBytes > 0 else {
             throw ProblemError(
-                .badRequest, code: "empty_body", detail: "The request has no body; a JSON value is expected."
+                .badRequest,
+                code: "empty_body",
+                detail: "The request has no body; a JSON value is expected."
             )
         }
         let bytes = Array(buffer.readableBytesView)
@@ -40,7 +45,8 @@ public struct JSONBodyDecoder: RequestDecoder {
             oddNumber = try JSONSyntax.check(bytes)
         } catch {
             throw ProblemError(
-                .badRequest, code: "malformed_json",
+                .badRequest,
+                code: "malformed_json",
                 detail: "The body is not JSON: \(error.reason) (line \(error.line), column \(error.column)).",
                 extra: ["line": "\(error.line)", "column": "\(error.column)"]
             )

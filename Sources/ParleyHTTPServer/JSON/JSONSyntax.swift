@@ -53,7 +53,9 @@ struct JSONSyntax {
     }
 
     private mutating func skipSpace() {
-        while let byte = self.current, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { self.position += 1 }
+        while let byte = self.current, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 {
+            self.position += 1
+        }
     }
 
     private mutating func take(_ byte: Unicode.Scalar) -> Bool {

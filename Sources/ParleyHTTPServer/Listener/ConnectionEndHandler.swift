@@ -15,7 +15,11 @@ final class ConnectionEndHandler: ChannelDuplexHandler, RemovableChannelHandler 
     typealias OutboundOut = HTTPResponsePart
 
     /// Close at once, also in the middle of an answer.
-    struct CloseNow: Sendable {}
+    struct CloseNow: Sendable {
+        /// How long an answer may take that has not been begun yet, from its first byte on; `nil` does not wait for it.
+        /// It cannot be counted from now on: how soon cancelled work answers depends on how busy the machine is.
+        var answerTime: Duration?
+    }
 
     private let maxLingerBytes: Int
     private let lingerTime: TimeAmount
@@ -32,6 +36,9 @@ final class ConnectionEndHandler: ChannelDuplexHandler, RemovableChannelHandler 
     private var lingerTimer: Scheduled<Void>?
     private var closesAfterAnswer = false
     private var delayedClose: (mode: CloseMode, promise: EventLoopPromise<Void>?)?
+    /// Set while a `CloseNow` waits for the answer that is due.
+    private var lastAnswer: (time: TimeAmount, promise: EventLoopPromise<Void>?)?
+    private var lastAnswerTimer: Scheduled<Void>?
 
     init(maxLingerBytes: Int, lingerTime: Duration, connections: ListenerState) {
         self.maxLingerBytes = maxLingerBytes
@@ -51,6 +58,9 @@ final class ConnectionEndHandler: ChannelDuplexHandler, RemovableChannelHandler 
     private func ended(_ context: ChannelHandlerContext) {
         self.lingerTimer?.cancel()
         self.lingerTimer = nil
+        self.lastAnswerTimer?.cancel()
+        self.lastAnswerTimer = nil
+        self.lastAnswer.take()?.promise?.succeed(())
         self.connections.closed(context.channel)
     }
 
@@ -80,8 +90,10 @@ final class ConnectionEndHandler: ChannelDuplexHandler, RemovableChannelHandler 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         switch self.unwrapOutboundIn(data) {
         case .head(let head):
-            if head.status.kind != .informational, head.headerFields[.connection]?.lowercased() == "close" {
-                self.closesAfterAnswer = true
+            if head.status.kind != .informational {
+                self.answersBegun += 1
+                if head.headerFields[.connection]?.lowercased() == "close" { self.closesAfterAnswer = true }
+                if let lastAnswer { self.limitLastAnswer(to: lastAnswer.time, context) }
             }
             context.write(data, promise: promise)
         case .body:
@@ -120,6 +132,15 @@ final class ConnectionEndHandler: ChannelDuplexHandler, RemovableChannelHandler 
         }
     }
 
+    private func limitLastAnswer(to time: TimeAmount, _ context: ChannelHandlerContext) {
+        guard self.lastAnswerTimer == nil else { return }
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        self.lastAnswerTimer = context.eventLoop.scheduleTask(in: time) {
+            // Past our own `close`, which would wait for the end of the answer.
+            bound.value.close(mode: .all, promise: nil)
+        }
+    }
+
     private func lingered(_ context: ChannelHandlerContext) {
         self.lingerTimer?.cancel()
         self.lingerTimer = nil
@@ -135,10 +156,16 @@ final class ConnectionEndHandler: ChannelDuplexHandler, RemovableChannelHandler 
     }
 
     func triggerUserOutboundEvent(
-        context: ChannelHandlerContext, event: Any, promise: EventLoopPromise<Void>?
+        context: ChannelHandlerContext,
+        event: Any,
+        promise: EventLoopPromise<Void>?
     ) {
-        guard event is CloseNow else {
+        guard let event = event as? CloseNow else {
             context.triggerUserOutboundEvent(event, promise: promise)
+            return
+        }
+        if let time = event.answerTime, self.requestsBegun > self.answersBegun, self.lastAnswer == nil {
+            self.lastAnswer = (TimeAmount(time), promise)
             return
         }
         context.close(mode: .all, promise: nil)

@@ -17,7 +17,10 @@ package struct HTTPListener: Sendable {
     private let time: any TimeSource
 
     package init(
-        configuration: ListenerConfiguration, state: ListenerState, logger: Logger, time: any TimeSource
+        configuration: ListenerConfiguration,
+        state: ListenerState,
+        logger: Logger,
+        time: any TimeSource
     ) {
         self.configuration = configuration
         self.state = state
@@ -35,7 +38,7 @@ package struct HTTPListener: Sendable {
     /// Serves until the graceful shutdown has drained, or the task is cancelled.
     ///
     /// At the shutdown the socket is closed, idle connections too; requests under way go on for `drainTimeout`, then
-    /// their tasks are cancelled, and a moment later what is still open is closed.
+    /// their tasks are cancelled; what they answer is written, and a moment later what is still open is closed.
     ///
     /// - Parameters:
     ///   - onListening: called with the real port before the first connection is accepted.
@@ -56,10 +59,13 @@ package struct HTTPListener: Sendable {
             }
             self.state.ended(ServerError(.stopped, "\(self.configuration.name) was stopped before it listened."))
         } catch {
-            let failure = error as? ServerError ?? ServerError.bind(
-                error, name: self.configuration.name,
-                endpoint: Endpoint(host: self.configuration.host, port: self.configuration.port)
-            )
+            let failure =
+                error as? ServerError
+                ?? ServerError.bind(
+                    error,
+                    name: self.configuration.name,
+                    endpoint: Endpoint(host: self.configuration.host, port: self.configuration.port)
+                )
             self.state.ended(failure)
             throw failure
         }
@@ -95,9 +101,12 @@ package struct HTTPListener: Sendable {
                         metadata: ["service.name": "\(self.configuration.name)"]
                     )
                     self.state.endDraining()
-                    self.state.closeConnections(after: Self.graceTime)
-                    group.addTask { [time] in
-                        try? await time.sleep(for: Self.graceTime * 2)
+                    group.addTask { [state, time] in
+                        try? await time.sleep(for: Self.graceTime)
+                        // Returning ends the tasks of the connections, and a task that was ended cannot write: first
+                        // the answers that are due.
+                        await state.closeConnections(answerTime: Self.graceTime)
+                        try? await time.sleep(for: Self.graceTime)
                         return .graceTimePassed
                     }
                 case .graceTimePassed:
@@ -111,11 +120,13 @@ package struct HTTPListener: Sendable {
         }
     }
 
-    /// Cancelled handlers get this moment to say so; after it nothing keeps the connections open.
+    /// Answers under way get this moment to end, and those of cancelled handlers the same from their beginning; after
+    /// it nothing keeps the connections open.
     private static let graceTime: Duration = .milliseconds(250)
 
     private func makeServer(
-        responder: @escaping ConnectionResponder, onListening: @escaping @Sendable (Endpoint) async -> Void
+        responder: @escaping ConnectionResponder,
+        onListening: @escaping @Sendable (Endpoint) async -> Void
     ) throws -> Server<HTTP1Channel> {
         let configuration = try self.configuration.validated()
         // Hummingbird tells each start at `info`; ours says the same with the service's name.
@@ -126,7 +137,8 @@ package struct HTTPListener: Sendable {
             configuration: .init(
                 additionalChannelHandlers: [
                     ConnectionEndHandler(
-                        maxLingerBytes: configuration.maxLingerBytes, lingerTime: configuration.lingerTimeout,
+                        maxLingerBytes: configuration.maxLingerBytes,
+                        lingerTime: configuration.lingerTimeout,
                         connections: self.state
                     )
                 ],
@@ -136,7 +148,8 @@ package struct HTTPListener: Sendable {
         return Server(
             childChannelSetup: channel,
             configuration: ServerConfiguration(
-                address: .hostname(configuration.host, port: configuration.port), backlog: configuration.backlog,
+                address: .hostname(configuration.host, port: configuration.port),
+                backlog: configuration.backlog,
                 availableConnectionsDelegate: .maximum(configuration.maxConnections, logger: quietLogger)
             ),
             onServerRunning: { [state, logger] channel in

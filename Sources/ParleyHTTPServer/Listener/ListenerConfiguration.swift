@@ -33,8 +33,8 @@ public struct ListenerConfiguration: Sendable {
         guard (0...65_535).contains(self.port), !self.host.isEmpty else {
             throw ServerError(
                 .invalidConfiguration,
-                "\(self.name) cannot listen on \"\(self.host):\(self.port)\": the host must not be empty and the port must "
-                    + "be 0 to 65535 (0 picks a free one)."
+                "\(self.name) cannot listen on \"\(self.host):\(self.port)\": the host must not be empty and the port "
+                    + "must be 0 to 65535 (0 picks a free one)."
             )
         }
         return self

@@ -110,11 +110,25 @@ package final class ListenerState: Sendable {
 
     /// Closes what is still open after `delay`, whatever it does then.
     func closeConnections(after delay: Duration) {
-        let open = self.state.withLock { Array($0.connections.values) }
-        for channel in open {
+        for channel in self.openConnections {
             channel.eventLoop.scheduleTask(in: TimeAmount(delay)) {
                 channel.triggerUserOutboundEvent(ConnectionEndHandler.CloseNow(), promise: nil)
             }
         }
     }
+
+    /// Closes what is open. Connections whose answer has not been begun are closed when it has been written, or takes
+    /// longer than `answerTime`; returns when all have been told.
+    func closeConnections(answerTime: Duration) async {
+        let event = ConnectionEndHandler.CloseNow(answerTime: answerTime)
+        let told = self.openConnections.map { channel in
+            let promise = channel.eventLoop.makePromise(of: Void.self)
+            channel.triggerUserOutboundEvent(event, promise: promise)
+            return promise.futureResult
+        }
+        // A connection that has ended meanwhile refuses the event, which is as good.
+        for future in told { try? await future.get() }
+    }
+
+    private var openConnections: [any Channel] { self.state.withLock { Array($0.connections.values) } }
 }

@@ -16,7 +16,8 @@ public struct ErrorMiddleware: RouterMiddleware {
     }
 
     public func handle(
-        _ request: Request, context: ParleyRequestContext,
+        _ request: Request,
+        context: ParleyRequestContext,
         next: @concurrent (Request, ParleyRequestContext) async throws -> Response
     ) async throws -> Response {
         do {
@@ -30,11 +31,15 @@ public struct ErrorMiddleware: RouterMiddleware {
 extension ProblemRenderer {
     func answer(to error: any Error, request: Request, context: ParleyRequestContext) -> Response {
         let problem = self.problem(
-            for: error, method: request.method, path: request.uri.path, maxBodyBytes: context.maxUploadSize
+            for: error,
+            method: request.method,
+            path: request.uri.path,
+            maxBodyBytes: context.maxUploadSize
         )
         if problem.status.code >= 500 {
             context.logger.log(
-                level: error is any ProblemConvertible ? .debug : .error, "request failed",
+                level: error is any ProblemConvertible ? .debug : .error,
+                "request failed",
                 metadata: [
                     "http.method": "\(request.method)", "http.path": "\(request.uri.path)",
                     "http.status": "\(problem.status.code)", "error": "\(String(reflecting: error))",

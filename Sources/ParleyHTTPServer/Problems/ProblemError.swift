@@ -28,7 +28,11 @@ public struct ProblemError: ProblemConvertible, HTTPResponseError, CustomStringC
         self.status = status
         self.headers = headers
         self.problem = ProblemDetails(
-            title: title ?? status.reasonPhrase, status: Int(status.code), detail: detail, code: code, extra: extra
+            title: title ?? status.reasonPhrase,
+            status: Int(status.code),
+            detail: detail,
+            code: code,
+            extra: extra
         )
     }
 
@@ -53,18 +57,22 @@ public struct ProblemError: ProblemConvertible, HTTPResponseError, CustomStringC
 extension ProblemError {
     static func bodyTooLarge(limit: Int) -> ProblemError {
         ProblemError(
-            .contentTooLarge, code: "body_too_large", detail: "The body is larger than the \(limit) bytes accepted here.",
+            .contentTooLarge,
+            code: "body_too_large",
+            detail: "The body is larger than the \(limit) bytes accepted here.",
             extra: ["maxBytes": "\(limit)"]
         )
     }
 
     static let deadlinePassed = ProblemError(
-        .gatewayTimeout, code: "deadline_passed",
+        .gatewayTimeout,
+        code: "deadline_passed",
         detail: "The caller's deadline passed before the work was begun; nothing was done."
     )
 
     static let deadlineReached = ProblemError(
-        .gatewayTimeout, code: "deadline_reached",
+        .gatewayTimeout,
+        code: "deadline_reached",
         detail: "The deadline came while the work was under way. It was stopped, and part of it may have been done."
     )
 }

@@ -34,25 +34,30 @@ package struct ProblemRenderer: Sendable {
             return ProblemError(error.status, code: Self.code(error.status), detail: error.status.reasonPhrase)
         case is HTTPParserError:
             return ProblemError(
-                .badRequest, code: "malformed_request", detail: "The request is not well-formed HTTP.",
+                .badRequest,
+                code: "malformed_request",
+                detail: "The request is not well-formed HTTP.",
                 headers: [.connection: "close"]
             )
         case is CancellationError:
             return ProblemError(
-                .serviceUnavailable, code: "shutting_down",
+                .serviceUnavailable,
+                code: "shutting_down",
                 detail: "\(self.service) is shutting down and stopped this work; part of it may have been done.",
                 headers: [.connection: "close"]
             )
         case let error as any RetryClassifiedError where error.retry == .notSent:
             // A full disk, a busy database, a queue at its limit: nothing was done, and later it may go well.
             return ProblemError(
-                .serviceUnavailable, code: "unavailable",
+                .serviceUnavailable,
+                code: "unavailable",
                 detail: "\(self.service) could not do it just now; nothing was done. Try again later.",
                 headers: [.retryAfter: "1"]
             )
         default:
             return ProblemError(
-                .internalServerError, code: "internal",
+                .internalServerError,
+                code: "internal",
                 detail: "The request failed inside \(self.service). Its operators find the reason by the request id."
             )
         }

@@ -42,7 +42,9 @@ public final class ParleyRouter: RouterMethods, HTTPResponderBuilder {
 
     @discardableResult
     public func on<Responder: HTTPResponder>(
-        _ path: RouterPath, method: HTTPRequest.Method, responder: Responder
+        _ path: RouterPath,
+        method: HTTPRequest.Method,
+        responder: Responder
     ) -> Self where Responder.Context == ParleyRequestContext {
         self.router.on(path, method: method, responder: responder)
         self.paths[path.description, default: Path(path: path, methods: [])].methods.append(method)
@@ -69,7 +71,8 @@ public final class ParleyRouter: RouterMethods, HTTPResponderBuilder {
         for method in Self.methods where !allowed.contains(method) {
             self.router.on(path.path, method: method) { request, _ -> Response in
                 throw ProblemError(
-                    .methodNotAllowed, code: "method_not_allowed",
+                    .methodNotAllowed,
+                    code: "method_not_allowed",
                     detail: "\(request.method.rawValue) is not possible at \(request.uri.path); use \(allow).",
                     headers: [.allow: allow]
                 )

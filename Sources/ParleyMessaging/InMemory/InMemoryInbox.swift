@@ -17,7 +17,8 @@ public final class InMemoryInbox: Inbox {
         let now = self.time.wallTime
         let isNew = self.seen.withLock { seen in
             guard seen[consumer]?[messageID] == nil else { return false }
-            seen[consumer, default: [:]][messageID] = now
+            // Never earlier than the one before: when the calendar has jumped back, the newest must not look old.
+            seen[consumer, default: [:]][messageID] = max(now, seen[consumer]?.values.last ?? now)
             return true
         }
         if isNew { transaction.onRollback { self.seen.withLock { $0[consumer]?[messageID] = nil } } }
@@ -26,7 +27,7 @@ public final class InMemoryInbox: Inbox {
 
     public func purge(consumer: String, window: Duration, keep: Int) async throws -> Int {
         self.seen.withLock { seen in
-            guard var ids = seen[consumer], let newest = ids.values.max() else { return 0 }
+            guard var ids = seen[consumer], let newest = ids.values.last else { return 0 }
             let candidates = ids.count - max(0, keep)
             guard candidates > 0 else { return 0 }
             let before = ids.count

@@ -16,17 +16,22 @@ public final class InMemoryOutbox: OutboxStore {
         var rows: OrderedDictionary<Int64, Row> = [:]
         var nextID: Int64 = 1
         var epoch: OutboxEpoch?
+        var renewedAt = Timestamp(microseconds: 0)
         var expiresAt = Timestamp(microseconds: 0)
 
-        /// The rows that are held back: those that wait for another try, and those behind them with the same key.
-        func blocked(at now: Timestamp) -> (ids: Set<Int64>, nextDue: Timestamp?) {
+        /// A renewal that lies in the future was made before the calendar jumped back.
+        func isLeased(at now: Timestamp) -> Bool { self.expiresAt > now && self.renewedAt <= now + .seconds(1) }
+
+        /// The rows that are held back at `now`: those that wait for another try, and those behind them with the same
+        /// key; without `now`, also those whose next try is due.
+        func blocked(at now: Timestamp?) -> (ids: Set<Int64>, nextDue: Timestamp?) {
             var ids: Set<Int64> = []
             var keys: Set<String> = []
             var nextDue: Timestamp?
             for (id, row) in self.rows {
                 if let key = row.message.key, keys.contains(key) {
                     ids.insert(id)
-                } else if let nextTry = row.nextTry, nextTry > now {
+                } else if let nextTry = row.nextTry, now.map({ nextTry > $0 }) ?? true {
                     ids.insert(id)
                     nextDue = min(nextDue ?? nextTry, nextTry)
                     if let key = row.message.key { keys.insert(key) }
@@ -62,11 +67,13 @@ public final class InMemoryOutbox: OutboxStore {
     public func lease(to owner: String, for duration: Duration) async throws -> OutboxEpoch? {
         let now = self.time.wallTime
         return self.state.withLock { state in
-            if let epoch = state.epoch, epoch.owner != owner, state.expiresAt > now { return nil }
-            let isRenewal = state.epoch?.owner == owner
+            let isLeased = state.isLeased(at: now)
+            if isLeased, state.epoch?.owner != owner { return nil }
+            let isRenewal = isLeased && state.epoch?.owner == owner
             let number = (state.epoch?.number ?? 0) + (isRenewal ? 0 : 1)
             let epoch = OutboxEpoch(owner: owner, number: number)
             state.epoch = epoch
+            state.renewedAt = now
             state.expiresAt = now + duration
             return epoch
         }
@@ -102,12 +109,11 @@ public final class InMemoryOutbox: OutboxStore {
     }
 
     public func statistics() async throws -> OutboxStatistics {
-        let now = self.time.wallTime
-        return self.state.withLock { state in
+        self.state.withLock { state in
             let worst = state.rows.values.max { $0.failures < $1.failures }
             return OutboxStatistics(
                 pending: state.rows.count,
-                blocked: state.blocked(at: now).ids.count,
+                blocked: state.blocked(at: nil).ids.count,
                 oldest: state.rows.values.map(\.appendedAt).min(),
                 worstFailure: worst?.reason
             )

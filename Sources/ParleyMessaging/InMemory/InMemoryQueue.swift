@@ -8,6 +8,7 @@ internal import ParleyCore
 struct InMemoryQueue {
     struct Entry {
         let message: Message
+        let publishedAt: Timestamp
         var attempts = 0
         /// Names the latest hand-out, so that a settlement of an earlier one is refused.
         var token: Int64 = 0
@@ -41,8 +42,8 @@ struct InMemoryQueue {
 
     mutating func redeclare(_ group: ConsumerGroup) { self.group = group }
 
-    mutating func append(_ message: Message, sequence: Int64) {
-        self.entries[sequence] = Entry(message: message)
+    mutating func append(_ message: Message, sequence: Int64, now: Timestamp) {
+        self.entries[sequence] = Entry(message: message, publishedAt: now)
         guard let key = message.key else {
             self.ready.insert(sequence)
             return
@@ -127,7 +128,7 @@ struct InMemoryQueue {
             delayed: self.delayed.count,
             unacknowledged: held,
             deadLettered: deadLettered,
-            oldest: self.entries.values.map(\.message.time).min()
+            oldest: self.entries.values.map(\.publishedAt).min()
         )
     }
 

@@ -61,6 +61,7 @@ public final class InMemoryTransport: MessageTransport {
 
     public func publish(_ messages: [Message]) async throws {
         let limit = self.capabilities.maximumMessageBytes
+        let now = self.time.wallTime
         for message in messages { try message.validate(maximumBytes: limit) }
         try self.state.withLock { state in
             let waiting = state.queues.values.reduce(0) { $0 + $1.entries.count }
@@ -71,9 +72,11 @@ public final class InMemoryTransport: MessageTransport {
                     retry: .notSent
                 )
             }
+            // An array of its own: with the dictionary's view at hand, each append would copy the whole queue.
+            let names = Array(state.queues.keys)
             for message in messages {
-                for name in state.queues.keys where state.queues[name]?.group.takes(topic: message.topic) == true {
-                    state.queues[name]?.append(message, sequence: state.nextSequence)
+                for name in names where state.queues[name]?.group.takes(topic: message.topic) == true {
+                    state.queues[name]?.append(message, sequence: state.nextSequence, now: now)
                 }
                 state.nextSequence += 1
             }
@@ -188,10 +191,11 @@ extension InMemoryTransport: DeadLetterStore {
     }
 
     public func replay(_ ids: [Int64]) async throws -> Int {
+        let now = self.time.wallTime
         let count = self.state.withLock { state in
             let chosen = state.letters.filter { ids.contains($0.id) && state.queues[$0.group] != nil }
             for letter in chosen {
-                state.queues[letter.group]?.append(letter.message, sequence: state.nextSequence)
+                state.queues[letter.group]?.append(letter.message, sequence: state.nextSequence, now: now)
                 state.nextSequence += 1
                 state.letters.removeAll { $0.id == letter.id }
             }

@@ -122,6 +122,8 @@ public struct OutboxRelay: Service {
             try await self.transport.publish(rows.map(\.message))
             return (rows.map(\.id), [])
         } catch {
+            // Cut off by the shutdown, not refused by the transport: the next relay need not wait for anything.
+            if Task.isCancelled { return ([], []) }
             if rows.count == 1, let row = rows.first { return ([], [self.failure(of: row, error)]) }
         }
         var sent: [Int64] = []
@@ -133,6 +135,7 @@ public struct OutboxRelay: Service {
                 try await self.transport.publish([row.message])
                 sent.append(row.id)
             } catch {
+                if Task.isCancelled { break }
                 failed.append(self.failure(of: row, error))
                 if let key = row.message.key { blockedKeys.insert(key) }
             }

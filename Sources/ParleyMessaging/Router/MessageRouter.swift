@@ -46,11 +46,11 @@ public struct MessageRouter: Service {
     /// Adds a handler that says itself what becomes of the delivery.
     ///
     /// - Parameter concurrency: How many handlers of this group run at a time; 1 to 1,000.
-    public mutating func consume(
+    public mutating func consumeAndSettle(
         _ group: ConsumerGroup,
         concurrency: Int = 32,
         retry: RetryTiers = RetryTiers(),
-        settling handler: @escaping Handler
+        _ handler: @escaping Handler
     ) {
         self.consumers.append(
             Consumer(group: group, concurrency: min(1_000, max(1, concurrency)), retry: retry, handler: handler)
@@ -64,7 +64,7 @@ public struct MessageRouter: Service {
         retry: RetryTiers = RetryTiers(),
         _ handler: @escaping @Sendable (Delivery) async throws -> Void
     ) {
-        self.consume(group, concurrency: concurrency, retry: retry) { delivery in
+        self.consumeAndSettle(group, concurrency: concurrency, retry: retry) { delivery in
             try await handler(delivery)
             return .ack
         }
@@ -99,8 +99,10 @@ public struct MessageRouter: Service {
                     "A subscription ended with an error, subscribing again",
                     metadata: ["group": "\(consumer.group.name)", "error": "\(error)"]
                 )
-                await cancelWhenGracefulShutdown { try? await self.time.sleep(for: .seconds(1)) }
             }
+            if Task.isCancelled || Task.isShuttingDownGracefully { return }
+            // However it ended, with an error or by the transport's own will: not again at once.
+            await cancelWhenGracefulShutdown { try? await self.time.sleep(for: .seconds(1)) }
         }
     }
 
@@ -125,6 +127,8 @@ public struct MessageRouter: Service {
 
     /// `nil` ends the intake: shutdown, cancellation, the transport's end, or its failure.
     private func next(of deliveries: DeliverySequence, _ consumer: Consumer) async -> Delivery? {
+        // A transport may hand out what it has at once, cancelled or not; a backlog must not hold up the shutdown.
+        if Task.isCancelled || Task.isShuttingDownGracefully { return nil }
         do {
             return try await cancelWhenGracefulShutdown { try await deliveries.makeAsyncIterator().next() }
         } catch is CancellationError {

@@ -81,11 +81,17 @@ public final class SQLiteSagaStore: SagaStore {
         WHERE id = ? AND version = ? AND epoch = ?
         """
 
-    public func claim(owner: String, limit: Int) async throws -> SagaClaim {
+    public func claim(owner: String, lease: Duration?, limit: Int) async throws -> SagaClaim {
         let time = self.core.time
         let limit = min(1_000, max(1, limit))
         let (claim, corrupt) = try await self.core.write { transaction in
-            try SagaClaiming.claim(owner: owner, limit: limit, at: time.wallTime, try transaction.connection)
+            let connection = try transaction.connection
+            let now = time.wallTime
+            let result = try SagaClaiming.claim(owner: owner, limit: limit, at: now, connection)
+            if let lease, !result.claim.instances.isEmpty {
+                try Self.renew(owner, lease, at: now, connection)
+            }
+            return result
         }
         for error in corrupt {
             self.core.logger.error(
@@ -100,19 +106,25 @@ public final class SQLiteSagaStore: SagaStore {
         let time = self.core.time
         let isEnd = lease <= .zero
         try await self.core.write(isEssential: true) { transaction in
-            let now = time.wallTime
-            try transaction.connection.execute(
-                """
-                INSERT INTO parley_saga_worker (owner, renewed_at, expires_at) VALUES (?, ?, ?)
-                ON CONFLICT (owner) DO UPDATE SET renewed_at = excluded.renewed_at, expires_at = excluded.expires_at
-                """,
-                [
-                    .text(owner), .integer(now.microseconds),
-                    .integer((now + min(Settling.longestDelay, max(.zero, lease))).microseconds),
-                ]
-            )
+            try Self.renew(owner, lease, at: time.wallTime, try transaction.connection)
             if isEnd { transaction.rings.channels.insert(.sagas) }
         }
+    }
+
+    private static func renew(
+        _ owner: String,
+        _ lease: Duration,
+        at now: Timestamp,
+        _ connection: SQLConnection
+    ) throws {
+        let end = now + min(Settling.longestDelay, max(.zero, lease))
+        try connection.execute(
+            """
+            INSERT INTO parley_saga_worker (owner, renewed_at, expires_at) VALUES (?, ?, ?)
+            ON CONFLICT (owner) DO UPDATE SET renewed_at = excluded.renewed_at, expires_at = excluded.expires_at
+            """,
+            [.text(owner), .integer(now.microseconds), .integer(end.microseconds)]
+        )
     }
 
     public func instances(matching query: SagaQuery) async throws -> [SagaInstance] {

@@ -2,12 +2,12 @@ public import ParleyCore
 
 /// How an action of a definition is carried out by this process.
 public struct SagaAction: Sendable {
-    enum Kind: Sendable {
+    package enum Kind: Sendable {
         case remote(@Sendable (SagaCommand) async -> SagaOutcome)
         case local(@Sendable (SagaCommand, any Transaction) throws -> SagaOutcome)
     }
 
-    let kind: Kind
+    package let kind: Kind
 
     /// Asks somebody else: another service, a broker, a device.
     ///
@@ -28,8 +28,8 @@ public struct SagaAction: Sendable {
 
 /// A definition with the actions that this process has for it.
 public struct SagaRegistration: Sendable {
-    let definition: SagaDefinition
-    let actions: [String: SagaAction]
+    package let definition: SagaDefinition
+    package let actions: [String: SagaAction]
 
     /// - Parameter acceptsFindings: Whether a definition with lint errors may run all the same. Instances that reach
     ///   the flaw end `stuck`, never `failed` with effects left behind.

@@ -199,8 +199,13 @@ public final class SagaCoordinator: Service {
                 }
                 var unused = slots
                 defer { for _ in 0..<unused { self.freeSlot() } }
-                let claim = try await self.store.claim(owner: self.owner, limit: slots)
-                if !claim.instances.isEmpty { try await self.renewLeaseIfStale() }
+                let now = self.time.now
+                let claim = try await self.store.claim(
+                    owner: self.owner,
+                    lease: self.configuration.lease,
+                    limit: slots
+                )
+                if !claim.instances.isEmpty { self.leased(since: now) }
                 for instance in claim.instances where self.handOver(instance) { unused -= 1 }
                 if claim.instances.count == slots { continue }
                 for _ in 0..<unused { self.freeSlot() }
@@ -238,7 +243,12 @@ public final class SagaCoordinator: Service {
         }
         if isFresh { return }
         try await self.store.renew(owner: self.owner, lease: self.configuration.lease)
-        self.state.withLock { $0.leasedUntil = now.advanced(by: self.configuration.lease) }
+        self.leased(since: now)
+    }
+
+    private func leased(since start: ContinuousClock.Instant) {
+        let until = start.advanced(by: self.configuration.lease)
+        self.state.withLock { $0.leasedUntil = max($0.leasedUntil ?? until, until) }
     }
 
     // MARK: Slots
@@ -265,10 +275,18 @@ public final class SagaCoordinator: Service {
 extension SagaCoordinator {
     /// Tries a running or stuck saga again now, with a fresh budget for its present state.
     ///
-    /// - Throws: ``SagaError`` with `unknownSaga`, `notAllowed` (it has ended) or `conflict` (it moved just now).
+    /// - Throws: ``SagaError`` with `unknownSaga`, `notAllowed` (it has ended, or its state has no action) or
+    ///   `conflict` (it moved just now).
     @discardableResult
     public func retry(_ id: String, by person: String) async throws -> SagaInstance {
         let (instance, machine) = try await self.open(id)
+        guard machine.definition.states[instance.state] != nil else {
+            // It would look as if it were running, and nothing would ever happen to it.
+            throw SagaError(
+                .notAllowed,
+                "saga '\(id)' waits in '\(instance.state)', where there is nothing to try; force it to another state"
+            )
+        }
         return try await self.write(instance, machine.retryNow(instance, by: person, now: self.time.wallTime))
     }
 

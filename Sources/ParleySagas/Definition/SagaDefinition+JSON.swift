@@ -199,7 +199,8 @@ private struct StateFile: Codable {
         guard let retry = self.retry else { return state }
         func seconds(_ value: Double?, or otherwise: Duration) -> Duration {
             guard let value, value.isFinite else { return otherwise }
-            return .microseconds(Int64(min(max(0, value), 1e9) * 1_000_000))
+            // Rounded: 1.023 s is 1,022,999.9… µs as a Double, and what is written must be what was read.
+            return .microseconds(Int64((min(max(0, value), 1e9) * 1_000_000).rounded()))
         }
         let base = state.retry
         state.retry = SagaDefinition.Retry(

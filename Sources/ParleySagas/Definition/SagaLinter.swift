@@ -138,7 +138,10 @@ public struct SagaLinter {
                 )
             }
             let after = self.reachable(from: Set([state.onSuccess].compactMap(\.self)))
-            let canStillFail = !after.isDisjoint(with: failures) && !after.isDisjoint(with: self.definition.successes)
+            // An edge to nowhere is a failure, too: it is most often an undo that somebody forgot to write.
+            let isDeadEnd = after.contains { self.definition.states[$0] == nil && !self.ends.contains($0) }
+            let canStillFail =
+                (isDeadEnd || !after.isDisjoint(with: failures)) && !after.isDisjoint(with: self.definition.successes)
             if !compensated.contains(state.action), !state.isPivot, canStillFail {
                 self.report(
                     "S014",
@@ -179,12 +182,12 @@ public struct SagaLinter {
             let point = open[next]
             next += 1
             if failures.contains(point.state), !point.effects.isEmpty, reported.insert(point).inserted {
+                let left = point.effects.sorted().joined(separator: ", ")
                 self.report(
                     "S010",
                     .error,
                     nil,
-                    "'\(point.state)' can be reached with \(point.effects.sorted().joined(separator: ", ")) not undone: "
-                        + Self.path(to: point, cameFrom)
+                    "'\(point.state)' can be reached with \(left) not undone: " + Self.path(to: point, cameFrom)
                 )
             }
             guard let state = self.definition.states[point.state], open.count < Self.maximumPoints else { continue }

@@ -80,7 +80,7 @@ public final class InMemorySagaStore: SagaStore {
         return result
     }
 
-    public func claim(owner: String, limit: Int) async throws -> SagaClaim {
+    public func claim(owner: String, lease: Duration?, limit: Int) async throws -> SagaClaim {
         let now = self.time.wallTime
         return try InMemoryTransaction.run { _ in
             self.state.withLock { state in
@@ -103,6 +103,7 @@ public final class InMemorySagaStore: SagaStore {
                         nextDue = min(nextDue ?? due, due)
                     }
                 }
+                if let lease, !claimed.isEmpty { state.leases[owner] = (now, now + lease) }
                 return SagaClaim(instances: claimed, nextDue: nextDue)
             }
         }

@@ -33,7 +33,10 @@ public protocol SagaStore: Sendable {
 
     /// Takes up to `limit` running or stuck sagas that nobody drives and that are due, or whose driver's lease has run
     /// out: sets the owner and raises the epoch and the version by one.
-    func claim(owner: String, limit: Int) async throws -> SagaClaim
+    ///
+    /// When it takes any and `lease` is given, the owner's lease is renewed in the same commit: there is no moment in
+    /// which the sagas have an owner that looks dead.
+    func claim(owner: String, lease: Duration?, limit: Int) async throws -> SagaClaim
 
     /// Says that `owner` lives and holds its sagas for `lease` from now; zero gives all of them up at once.
     func renew(owner: String, lease: Duration) async throws
@@ -50,6 +53,13 @@ public protocol SagaStore: Sendable {
     /// Suspends until there may be something to claim since `generation`, or `instant` has come. Returns the generation
     /// to wait after next. It may return early, never late by more than a second.
     func waitForWork(after generation: UInt64, until instant: ContinuousClock.Instant?) async -> UInt64
+}
+
+extension SagaStore {
+    /// Claims without touching the owner's lease.
+    public func claim(owner: String, limit: Int) async throws -> SagaClaim {
+        try await self.claim(owner: owner, lease: nil, limit: limit)
+    }
 }
 
 /// What came of a commit.

@@ -7,7 +7,11 @@ internal import Synchronization
 /// @Suite(.timeLimit(.minutes(1))) struct MyTransportTests {
 ///     @Test(arguments: TransportConformance.cases(for: MyTransport.capabilities))
 ///     func conforms(_ testCase: TransportConformance.Case) async throws {
-///         try await testCase.run(ConformanceFixture { time in .init(port: try await MyTransport(time: time)) })
+///         let file = TemporaryFile()
+///         try await testCase.run(ConformanceFixture { time in
+///             let transport = try await MyTransport(file, time: time)
+///             return .init(port: transport) { await transport.close() }
+///         })
 ///     }
 /// }
 /// ```
@@ -15,10 +19,17 @@ internal import Synchronization
 /// the suite a time limit.
 public struct ConformanceCase<Port: Sendable>: Sendable, CustomStringConvertible {
     public let name: String
+    /// Whether it can only be run on a backend that lives by the `TimeSource` that it is given.
+    let needsTime: Bool
     private let body: @Sendable (ConformanceBench<Port>) async throws -> Void
 
-    init(_ name: String, _ body: @escaping @Sendable (ConformanceBench<Port>) async throws -> Void) {
+    init(
+        _ name: String,
+        needsTime: Bool = false,
+        _ body: @escaping @Sendable (ConformanceBench<Port>) async throws -> Void
+    ) {
         self.name = name
+        self.needsTime = needsTime
         self.body = body
     }
 
@@ -68,8 +79,8 @@ public struct ConformanceFixture<Port: Sendable>: Sendable {
     let open: @Sendable (any TimeSource) async throws -> Handle
 
     /// - Parameters:
-    ///   - followsTime: Whether the backend lives by the `TimeSource` that it is given; when not (a server has a clock
-    ///     of its own), the suites let real time pass.
+    ///   - followsTime: Whether the backend lives by the `TimeSource` that it is given, the same as the suite was told;
+    ///     when not (a server has a clock of its own), the cases let real time pass.
     ///   - open: Opens a handle on this fixture's storage. It is called a second time only for backends that the suite
     ///     was told are durable or shared; each handle may be given a clock of its own.
     public init(followsTime: Bool = true, open: @escaping @Sendable (any TimeSource) async throws -> Handle) {

@@ -1,3 +1,5 @@
+internal import ParleyMessaging
+
 /// A backend does not do what its port promises.
 public struct ConformanceFailure: Error, Sendable, CustomStringConvertible {
     /// The name of the case, filled in by ``ConformanceCase/run(_:)``.
@@ -57,18 +59,31 @@ func require<Value>(
     return value
 }
 
-/// - Throws: ``ConformanceFailure`` when `body` does not throw an error that `isWanted`.
+/// Which error a case wants to see.
+struct ExpectedError {
+    let isWanted: (any Error) -> Bool
+
+    static func messaging(_ code: MessagingError.Code) -> ExpectedError {
+        ExpectedError { ($0 as? MessagingError)?.code == code }
+    }
+
+    static func ofType<Wanted: Error>(_ type: Wanted.Type) -> ExpectedError {
+        ExpectedError { $0 is Wanted }
+    }
+}
+
+/// - Throws: ``ConformanceFailure`` when `body` does not throw the error that is wanted.
 func expectError(
     _ expectation: String,
+    _ expected: ExpectedError,
     file: String = #fileID,
     line: Int = #line,
-    where isWanted: (any Error) -> Bool,
     _ body: () async throws -> Void
 ) async throws {
     do {
         try await body()
     } catch {
-        guard !isWanted(error) else { return }
+        guard !expected.isWanted(error) else { return }
         throw ConformanceFailure(expectation, got: "\(error)", file: file, line: line)
     }
     throw ConformanceFailure(expectation, got: "no error", file: file, line: line)

@@ -28,7 +28,10 @@ public struct HTTPAnswer: Sendable {
 
 /// One request with the library's shared client: no retries, no redirects of interest.
 public func request(
-    _ method: String = "GET", _ path: String, at endpoint: Endpoint, headers: [(String, String)] = [],
+    _ method: String = "GET",
+    _ path: String,
+    at endpoint: Endpoint,
+    headers: [(String, String)] = [],
     body: String? = nil
 ) async throws -> HTTPAnswer {
     var request = HTTPClientRequest(url: "http://\(endpoint)\(path)")
@@ -38,6 +41,8 @@ public func request(
     let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
     let bytes = try await response.body.collect(upTo: 64 * 1_048_576)
     return HTTPAnswer(
-        status: Int(response.status.code), headers: response.headers, body: Array(bytes.readableBytesView)
+        status: Int(response.status.code),
+        headers: response.headers,
+        body: Array(bytes.readableBytesView)
     )
 }

@@ -52,7 +52,8 @@ public final class RawServer: Sendable {
     }
 
     public static func with<Value>(
-        _ behaviour: Behaviour, _ body: (Endpoint, RawServer) async throws -> Value
+        _ behaviour: Behaviour,
+        _ body: (Endpoint, RawServer) async throws -> Value
     ) async throws -> Value {
         let server = RawServer(behaviour)
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -78,7 +79,10 @@ public final class RawServer: Sendable {
 
     private var isDeaf: Bool { if case .deaf = self.behaviour { true } else { false } }
 
-    fileprivate enum Action { case nothing, close, answer(String, thenClose: Bool) }
+    fileprivate enum Action {
+        case nothing, close
+        case answer(String, thenClose: Bool)
+    }
 
     fileprivate func accepted() -> Action {
         self.state.withLock { $0.connections += 1 }
@@ -151,4 +155,9 @@ public final class RawServer: Sendable {
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
     }
+}
+
+/// A port of this machine on which nobody listens.
+public func unusedEndpoint() async throws -> Endpoint {
+    try await RawServer.with(.hang) { endpoint, _ in endpoint }
 }

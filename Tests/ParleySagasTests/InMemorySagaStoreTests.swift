@@ -1,0 +1,17 @@
+import ParleyCore
+import ParleyMessaging
+import ParleySagas
+import ParleyTestKit
+import Testing
+
+@Suite("The in-memory saga store conforms", .timeLimit(.minutes(1)))
+struct InMemorySagaStoreTests {
+    @Test(arguments: SagaStoreConformance.cases())
+    func conforms(_ testCase: SagaStoreConformance.Case) async throws {
+        try await testCase.run(
+            ConformanceFixture { time in
+                .init(port: InMemorySagaStore(time: time), transactions: InMemoryBackend(time: time))
+            }
+        )
+    }
+}
