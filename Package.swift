@@ -21,6 +21,7 @@ let package = Package(
         .library(name: "ParleyDiscovery", targets: ["ParleyDiscovery"]),
         .library(name: "ParleyMessaging", targets: ["ParleyMessaging"]),
         .library(name: "ParleyRESP", targets: ["ParleyRESP"]),
+        .library(name: "ParleyAMQP", targets: ["ParleyAMQP"]),
         .library(name: "ParleySagas", targets: ["ParleySagas"]),
         .library(name: "ParleySQLite", targets: ["ParleySQLite"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
@@ -64,6 +65,16 @@ let package = Package(
             swiftSettings: settings
         ),
 
+        .target(
+            name: "ParleyAMQP",
+            dependencies: [
+                "ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"), product("DequeModule", "swift-collections"),
+                product("OrderedCollections", "swift-collections"),
+            ],
+            swiftSettings: settings
+        ),
         .target(
             name: "ParleyRESP",
             dependencies: [
@@ -176,6 +187,16 @@ let package = Package(
             name: "ParleyCoreTests",
             dependencies: [
                 "ParleyCore", "ParleyTestKit", product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyAMQPTests",
+            dependencies: [
+                "ParleyCore", "ParleyAMQP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("OrderedCollections", "swift-collections"),
             ],
             swiftSettings: settings
         ),

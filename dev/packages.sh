@@ -5,8 +5,9 @@ swift_major=6 swift_minor=3
 
 # Debian's and Ubuntu's names, good on Debian 12 and Ubuntu 22.04 and 24.04.
 build_packages='libsqlite3-dev' # GRDB links the system's SQLite
+# sqlite3: a store seen from outside; perl: dev/tidy; the servers that the backends are tested on; openssl: certificates
 # shellcheck disable=SC2034 # dev/test reads it
-test_packages="$build_packages sqlite3 curl perl redis-server" # tests look into the store from outside and drive a real server; dev/tidy reads with perl
+test_packages="$build_packages sqlite3 curl perl redis-server rabbitmq-server openssl"
 # What swift.org's own list asks for beside a toolchain that was only unpacked; the toolchain's images have them.
 toolchain_packages='g++ libcurl4-openssl-dev libncurses-dev libsqlite3-dev libxml2-dev'
 
