@@ -20,6 +20,8 @@ let package = Package(
         .library(name: "ParleyCore", targets: ["ParleyCore"]),
         .library(name: "ParleyDiscovery", targets: ["ParleyDiscovery"]),
         .library(name: "ParleyMessaging", targets: ["ParleyMessaging"]),
+        .library(name: "ParleyRESP", targets: ["ParleyRESP"]),
+        .library(name: "ParleyAMQP", targets: ["ParleyAMQP"]),
         .library(name: "ParleySagas", targets: ["ParleySagas"]),
         .library(name: "ParleySQLite", targets: ["ParleySQLite"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
@@ -34,6 +36,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
@@ -58,6 +61,26 @@ let package = Package(
                 product("DequeModule", "swift-collections"), product("HeapModule", "swift-collections"),
                 product("OrderedCollections", "swift-collections"),
                 product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+
+        .target(
+            name: "ParleyAMQP",
+            dependencies: [
+                "ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"), product("DequeModule", "swift-collections"),
+                product("OrderedCollections", "swift-collections"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyRESP",
+            dependencies: [
+                "ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"), product("DequeModule", "swift-collections"),
             ],
             swiftSettings: settings
         ),
@@ -168,11 +191,31 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ParleyAMQPTests",
+            dependencies: [
+                "ParleyCore", "ParleyAMQP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("OrderedCollections", "swift-collections"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "ParleyMessagingTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyTestKit", product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("ServiceLifecycleTestKit", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRESPTests",
+            dependencies: [
+                "ParleyCore", "ParleyRESP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
+                product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

@@ -1,0 +1,26 @@
+internal import NIOCore
+
+/// The broker's word on one publish, which may still be on its way.
+public final class PublisherConfirm: Sendable, Equatable {
+    let completion = Completion<Void>()
+    let bytes: Int
+    /// Kept only where it is sent again after a lost connection.
+    let message: OutgoingMessage?
+    let deadline: NIODeadline
+
+    init(bytes: Int, message: OutgoingMessage?, deadline: NIODeadline) {
+        self.bytes = bytes
+        self.message = message
+        self.deadline = deadline
+    }
+
+    /// Returns when the broker has taken responsibility for the message. It never waits for ever: at the latest it
+    /// throws after ``AMQPConfiguration/publishTimeout``.
+    ///
+    /// - Throws: ``AMQPError/Code/nacked``, ``AMQPError/Code/returned``; or, with ``RetrySafety/mayHaveRun``, the
+    ///   reason why nobody knows: the connection or channel ended, or no word came in time. `CancellationError` if the
+    ///   task is cancelled, which changes nothing about the publish.
+    public func wait() async throws { try await self.completion.value() }
+
+    public static func == (lhs: PublisherConfirm, rhs: PublisherConfirm) -> Bool { lhs === rhs }
+}
