@@ -38,6 +38,8 @@ private final class Tally: Sendable {
             try await channel.publish(AMQPMessage(text("before"), exchange: "e", routingKey: "a.b", mandatory: true))
             var deliveries = consumer.makeAsyncIterator()
             let before = try #require(try await deliveries.next())
+            #expect(!before.isStale)
+            var generation = before.generation
             for _ in 0..<2 {
                 try await broker.control("close_all_connections", "--vhost", host, "test")
                 var seen: [AMQPEvent.Kind] = []
@@ -50,10 +52,13 @@ private final class Tally: Sendable {
                 try await channel.publish(AMQPMessage(text("after"), exchange: "e", routingKey: "a.b", mandatory: true))
                 let after = try #require(try await deliveries.next())
                 #expect(after.body == text("after"))
+                #expect(after.generation != generation && !after.isStale)
+                generation = after.generation
                 try after.ack()
             }
             // The delivery of the first connection is not settled on the third.
             await expect(.staleDelivery) { try before.ack() }
+            #expect(before.isStale)
             #expect(connection.isReady)
             #expect(connection.core.with { $0.channels[channel.id]?.prefetch } == 100)
         }
