@@ -24,6 +24,7 @@ let package = Package(
         .library(name: "ParleyAMQP", targets: ["ParleyAMQP"]),
         .library(name: "ParleySagas", targets: ["ParleySagas"]),
         .library(name: "ParleySQLite", targets: ["ParleySQLite"]),
+        .library(name: "ParleyRabbitMQ", targets: ["ParleyRabbitMQ"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
@@ -97,6 +98,14 @@ let package = Package(
         ),
 
         // Floor 3: edges and backends
+        .target(
+            name: "ParleyRabbitMQ",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", product("NIOCore", "swift-nio"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
         .target(
             name: "ParleySQLite",
             dependencies: [
@@ -187,6 +196,21 @@ let package = Package(
             name: "ParleyCoreTests",
             dependencies: [
                 "ParleyCore", "ParleyTestKit", product("ServiceContextModule", "swift-service-context"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ServerTestSupport",
+            dependencies: ["ParleyCore"],
+            path: "Tests/ServerTestSupport",
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRabbitMQTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleyRabbitMQ", "ParleyTestKit", "ServerTestSupport",
+                product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

@@ -126,6 +126,8 @@ extension AMQPConnection {
             group.addTask { await Self.uncancelled(ended) }
             group.addTask {
                 if !self.isEnding { await self.wakeUp.wait(after: generation, until: nil, on: self.time) }
+                // Cancelled, this task may hear of it before the handler that asks for the end.
+                if Task.isCancelled { self.shutDownGracefully() }
                 guard self.isEnding else { return }
                 await self.sayGoodBye(epoch: epoch)
             }

@@ -1,0 +1,36 @@
+internal import ParleyAMQP
+internal import ParleyMessaging
+
+/// The queues of one consumer group.
+struct GroupTopology {
+    let group: ConsumerGroup
+    let configuration: RabbitMQConfiguration
+    let features: BrokerFeatures
+
+    /// The dead letters first: what the broker cannot put there it drops.
+    func declareQueues(on channel: AMQPChannel) async throws {
+        try await DeadLetterQueue.declare(of: self.group.name, on: channel, self.configuration)
+        var arguments = self.configuration.queues.arguments
+        arguments["x-dead-letter-exchange"] = ""
+        arguments["x-dead-letter-routing-key"] = .string(QueueNames.deadLetters(of: self.group.name))
+        if self.configuration.sharing == .oneProcess { arguments["x-single-active-consumer"] = true }
+        if self.configuration.queues == .quorum {
+            // A dead letter of the broker's own making goes nowhere but into its queue.
+            arguments["x-dead-letter-strategy"] = "at-least-once"
+            arguments["x-overflow"] = "reject-publish"
+            if self.features.hasDefaultDeliveryLimit { arguments["x-delivery-limit"] = -1 }
+        }
+        _ = try await channel.declareQueue(self.group.name, .init(arguments: arguments))
+    }
+
+    func bind(on channel: AMQPChannel, insteadOf former: ConsumerGroup?) async throws {
+        let exchange = self.configuration.exchange
+        let wanted = Set(self.group.bindings)
+        for binding in wanted {
+            try await channel.bindQueue(self.group.name, to: exchange, routingKey: binding.description)
+        }
+        for binding in Set(former?.bindings ?? []).subtracting(wanted) {
+            try await channel.unbindQueue(self.group.name, from: exchange, routingKey: binding.description)
+        }
+    }
+}
