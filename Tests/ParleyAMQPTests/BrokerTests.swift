@@ -166,20 +166,6 @@ import Testing
         }
     }
 
-    @Test func aQueueDeletedUnderItsConsumerEndsItWithAnError() async throws {
-        try await onBroker { connection in
-            let events = connection.events()
-            let channel = try await connection.openChannel()
-            try await channel.declareQueue("q")
-            let consumer = try await channel.consume("q")
-            try await connection.withChannel { try await $0.deleteQueue("q") }
-            await expect(.consumerCancelled) { for try await _ in consumer {} }
-            for await event in events where event.kind == .consumerCancelled { break }
-            // The channel is as good as before.
-            try await channel.declareQueue("q2")
-        }
-    }
-
     @Test func anErrorOnOneChannelLeavesTheOthersAlone() async throws {
         try await onBroker { connection in
             let other = try await connection.openChannel()

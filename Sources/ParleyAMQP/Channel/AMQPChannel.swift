@@ -16,11 +16,23 @@ public struct AMQPChannelSettings: Sendable, Hashable {
     /// How many unacknowledged messages a consumer may have, if it says nothing itself; at least 1.
     public var prefetch: UInt16 = 100
 
-    public init(confirms: Bool = true, window: Int = 1_000, resendsUnconfirmed: Bool = false, prefetch: UInt16 = 100) {
+    /// What becomes of a consumer that the broker cancels because its queue was deleted or moved: `false` ends it with
+    /// ``AMQPError/Code/consumerCancelled``; `true` declares the queue again, if it was declared over this connection,
+    /// or else waits for it to be there again, and goes on consuming. The queue is then another one, and may be empty.
+    public var resubscribes = false
+
+    public init(
+        confirms: Bool = true,
+        window: Int = 1_000,
+        resendsUnconfirmed: Bool = false,
+        prefetch: UInt16 = 100,
+        resubscribes: Bool = false
+    ) {
         self.confirms = confirms
         self.window = max(1, window)
         self.resendsUnconfirmed = resendsUnconfirmed
         self.prefetch = max(1, prefetch)
+        self.resubscribes = resubscribes
     }
 }
 
@@ -119,12 +131,16 @@ public final class AMQPChannel: Sendable {
     ///   - prefetch: unacknowledged messages at most; the channel's setting if left out.
     ///   - automaticAcknowledgement: the broker forgets a message as it sends it. What is in memory is lost when the
     ///     process dies; while more than 1,000 wait here, reading stops for the whole connection.
+    ///   - resubscribes: see ``AMQPChannelSettings/resubscribes``, whose value counts if it is left out. It is tried
+    ///     with ``AMQPConfiguration/backoff`` until it succeeds; ``AMQPEvent/Kind/consumerCancelled`` and
+    ///     ``AMQPEvent/Kind/consumerResubscribed`` tell of it.
     public func consume(
         _ queue: String,
         tag: String? = nil,
         prefetch: UInt16? = nil,
         automaticAcknowledgement: Bool = false,
         exclusive: Bool = false,
+        resubscribes: Bool? = nil,
         arguments: AMQPTable = [:]
     ) async throws -> AMQPConsumer {
         guard !queue.isEmpty else {
@@ -154,7 +170,8 @@ public final class AMQPChannel: Sendable {
                 queue: queue,
                 request: request,
                 prefetch: count,
-                buffer: buffer
+                buffer: buffer,
+                resubscribes: resubscribes ?? channel.settings.resubscribes
             )
             return (qos, consume)
         }

@@ -247,14 +247,12 @@ extension ConnectionState {
     }
 
     private func cancelledByPeer(_ channel: ChannelState, tag: String) {
-        guard let consumer = channel.consumers.removeValue(forKey: tag) else { return }
+        guard let consumer = channel.consumers[tag] else { return }
         let error = AMQPError(
             .consumerCancelled,
             "the broker cancelled the consumer of \(consumer.queue): declare the queue and consume again"
         )
-        consumer.buffer.finish(error, discarding: false)
-        self.fullConsumers.remove(consumer.buffer.id)
-        self.emit(AMQPEvent(kind: .consumerCancelled, detail: tag, error: error))
+        self.lose(tag, of: channel, error: error, discarding: false)
     }
 
     /// The consumer was cancelled on this side: what it had not taken goes back.
@@ -339,6 +337,7 @@ extension ConnectionState {
         channel.ledger = DeliveryLedger(generation: channel.ledger.generation + 1)
         // What was not taken will be delivered again, under a tag that can be settled.
         for consumer in channel.consumers.values { consumer.buffer.clear() }
+        for tag in channel.consumers.keys { channel.consumers[tag]?.isSuspended = false }
         if channel.settings.resendsUnconfirmed {
             let open = channel.confirms.reset()
             channel.resend.insert(contentsOf: open.filter { !$0.completion.isDone }, at: 0)

@@ -38,6 +38,9 @@ final class ConnectionState {
     var publishersWaiting: Set<UInt64> = []
     var readyWaiters: [Waiter] = []
     var fullConsumers: Set<UInt64> = []
+    /// Consumers to start again; at most one entry for each that is there.
+    var lostConsumers: [LostConsumer] = []
+    let consumerLost = Signal()
     var nextID: UInt64 = 0
     var observers: [UInt64: AsyncStream<AMQPEvent>.Continuation] = [:]
     var sweepScheduled = false
@@ -260,6 +263,7 @@ final class ConnectionState {
         self.heartbeat = nil
         self.output = OutputQueue()
         self.fullConsumers = []
+        self.lostConsumers = []
         self.blockedReason = nil
         self.opened?.complete(.failure(error))
         for reply in self.secretReplies { reply.complete(.failure(error.with(retry: .mayHaveRun))) }
