@@ -87,7 +87,17 @@ extension AMQPConnection {
 
     /// Makes one connection, recovers what was on it, and returns when it has ended.
     private func connect(to endpoint: AMQPConfiguration.Endpoint) async throws {
-        let (epoch, opened, ended) = self.core.with { $0.begin() }
+        let secret: AMQPConfiguration.Credentials.Secret?
+        do {
+            secret = try await self.secret()
+        } catch {
+            self.core.with { state in
+                state.lastError = error
+                state.emit(AMQPEvent(kind: .disconnected, error: error))
+            }
+            throw error
+        }
+        guard let (epoch, opened, ended) = self.core.with({ $0.begin(secret) }) else { return }
         do {
             try await SocketHandler.connect(self.core, to: endpoint, epoch: epoch)
         } catch {
@@ -129,6 +139,10 @@ extension AMQPConnection {
             }
             group.addTask {
                 await self.keepSubscribed()
+                return false
+            }
+            group.addTask {
+                await self.keepSecretFresh(secret)
                 return false
             }
             group.addTask {

@@ -190,7 +190,7 @@ final class ConnectionCore: Sendable {
 extension ConnectionState {
     /// Whether something waits that time could fail.
     var hasDeadlines: Bool {
-        !self.readyWaiters.isEmpty
+        !self.readyWaiters.isEmpty || !self.secretReplies.isEmpty
             || self.channels.values.contains {
                 !$0.pending.isEmpty || !$0.queued.isEmpty || !$0.resend.isEmpty || !$0.readyWaiters.isEmpty
                     || $0.confirms.unconfirmed > 0

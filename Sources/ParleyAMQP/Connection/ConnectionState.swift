@@ -29,7 +29,10 @@ final class ConnectionState {
     var lastError: AMQPError?
     var serverProperties: AMQPTable = [:]
     var blockedReason: String?
-    var secretReplies: Deque<Completion<Reply>> = []
+    /// Answered in order; one that gave up keeps its place.
+    var secretReplies: Deque<Waiter> = []
+    /// What this connection logs in with; nothing with a client certificate.
+    var secret: AMQPConfiguration.Credentials.Secret?
 
     var channels: [UInt64: ChannelState] = [:]
     var byNumber: [UInt16: ChannelState] = [:]
@@ -57,7 +60,7 @@ final class ConnectionState {
     static func machine(_ configuration: AMQPConfiguration) -> ConnectionMachine {
         let mechanism =
             switch configuration.credentials.kind {
-            case .plain: "PLAIN"
+            case .plain, .provider: "PLAIN"
             case .external: "EXTERNAL"
             }
         let wanted = ConnectionMachine.Tuning(
@@ -79,7 +82,17 @@ final class ConnectionState {
 
     // MARK: - The socket
 
-    func begin() -> (epoch: UInt64, opened: Completion<ConnectionMachine.Tuning>, ended: Completion<Void>) {
+    /// `nil` if there is to be no connection any more.
+    func begin(
+        _ secret: AMQPConfiguration.Credentials.Secret?
+    )
+        -> (epoch: UInt64, opened: Completion<ConnectionMachine.Tuning>, ended: Completion<Void>)?
+    {
+        switch self.phase {
+        case .draining, .closed: return nil
+        case .idle, .connecting, .recovering, .ready: break
+        }
+        self.secret = secret
         let opened = Completion<ConnectionMachine.Tuning>()
         let ended = Completion<Void>()
         self.epoch += 1
@@ -180,7 +193,7 @@ final class ConnectionState {
             guard let reply = self.secretReplies.popFirst() else {
                 return self.violation("connection.update-secret-ok out of turn", code: 503)
             }
-            reply.complete(.success(.method(method)))
+            reply.completion.complete(.success(()))
         default:
             self.violation("\(method.name) on channel 0", code: 503)
         }
@@ -207,11 +220,11 @@ final class ConnectionState {
             ]
             if let name = self.configuration.connectionName { properties["connection_name"] = .string(name) }
             var answer = AMQPMethod.ConnectionStartOk(clientProperties: properties, locale: "en_US")
-            switch self.configuration.credentials.kind {
-            case .plain(let user, let password):
+            if let secret = self.secret {
                 answer.mechanism = "PLAIN"
-                answer.response = [0] + Array(user.utf8) + [0] + Array(password.utf8)
-            case .external: answer.mechanism = "EXTERNAL"
+                answer.response = [0] + Array(secret.user.utf8) + [0] + Array(secret.secret.utf8)
+            } else {
+                answer.mechanism = "EXTERNAL"
             }
             if let error = self.trySend(.connectionStartOk(answer), channel: 0) { self.fail(error) }
         }
@@ -266,7 +279,7 @@ final class ConnectionState {
         self.lostConsumers = []
         self.blockedReason = nil
         self.opened?.complete(.failure(error))
-        for reply in self.secretReplies { reply.complete(.failure(error.with(retry: .mayHaveRun))) }
+        for reply in self.secretReplies { reply.completion.complete(.failure(error.with(retry: .mayHaveRun))) }
         self.secretReplies = []
         self.byNumber = [:]
         // A farewell of ours is the end; one of the broker's (an operator, a shutdown) is a loss like any other.
@@ -322,7 +335,9 @@ final class ConnectionState {
             if waiter.deadline <= now { waiter.completion.complete(.failure(late)) }
             return waiter.completion.isDone
         }
-        var waiting = !self.readyWaiters.isEmpty
+        let silent = AMQPError(.timedOut, "no answer to the new secret in time", retry: .mayHaveRun)
+        for reply in self.secretReplies where reply.deadline <= now { reply.completion.complete(.failure(silent)) }
+        var waiting = !self.readyWaiters.isEmpty || !self.secretReplies.isEmpty
         for channel in self.channels.values where self.sweep(channel, now: now) { waiting = true }
         return waiting
     }
