@@ -71,13 +71,22 @@ public final class AMQPChannel: Sendable {
     ///
     /// - Throws: with ``RetrySafety/notSent`` if it never left; otherwise as ``PublisherConfirm/wait()``.
     public func publish(_ message: AMQPMessage) async throws {
-        try await self.send(message).wait()
+        guard let tracer = self.core.telemetry.tracer else { return try await self.send(message).wait() }
+        try await Telemetry.publishing(message.exchange, count: 1, tracer) { try await self.send(message).wait() }
     }
 
     /// Publishes all of them in their order, with one wait for all confirms.
     ///
     /// - Throws: the first error after all have been waited for: some may have been confirmed.
     public func publish(_ messages: [AMQPMessage]) async throws {
+        guard let tracer = self.core.telemetry.tracer else { return try await self.publishAll(messages) }
+        let exchange = messages.first?.exchange ?? ""
+        try await Telemetry.publishing(exchange, count: messages.count, tracer) {
+            try await self.publishAll(messages)
+        }
+    }
+
+    private func publishAll(_ messages: [AMQPMessage]) async throws {
         var confirms: [PublisherConfirm] = []
         confirms.reserveCapacity(messages.count)
         var failure: (any Error)?
@@ -97,9 +106,18 @@ public final class AMQPChannel: Sendable {
 
     /// Publishes and returns as soon as the message has its place in the window; the confirm comes later.
     ///
+    /// The message carries the current trace; a span around the wait is only made by ``publish(_:)-(AMQPMessage)``.
+    ///
     /// - Throws: with ``RetrySafety/notSent``: the message has not left. `CancellationError` likewise.
     public func send(_ message: AMQPMessage) async throws -> PublisherConfirm {
         try Task.checkCancellation()
+        guard let instrument = self.core.telemetry.instrument else { return try await self.sendAsItIs(message) }
+        var traced = message
+        Telemetry.inject(instrument, into: &traced)
+        return try await self.sendAsItIs(traced)
+    }
+
+    private func sendAsItIs(_ message: AMQPMessage) async throws -> PublisherConfirm {
         if let confirm = try self.core.with({ state throws(AMQPError) in
             try state.publishNow(message, on: self.id, now: .now())
         }) {

@@ -1,3 +1,4 @@
+internal import CoreMetrics
 internal import DequeModule
 internal import NIOCore
 internal import ParleyCore
@@ -155,8 +156,9 @@ extension ConnectionState {
     private func record(_ method: AMQPMethod, _ reply: Reply, on channel: ChannelState) {
         switch method {
         case .basicGet(let get):
-            guard case .content(let content) = reply, case .basicGetOk(let got) = content.method, !get.noAck
-            else { return }
+            guard case .content(let content) = reply, case .basicGetOk(let got) = content.method else { return }
+            self.metrics?.delivered.increment()
+            guard !get.noAck else { return }
             if channel.ledger.delivered(got.deliveryTag) == .violation {
                 self.violation("a delivery tag that does not rise", code: 505)
             }
@@ -206,6 +208,7 @@ extension ConnectionState {
         guard let consumer, let handle = channel.handle else {
             return self.requeue(deliver.deliveryTag, on: channel)
         }
+        self.metrics?.delivered.increment()
         let delivery = AMQPDelivery(
             body: content.body,
             properties: content.properties,
@@ -238,8 +241,18 @@ extension ConnectionState {
             throw AMQPError(.alreadySettled, "the consumer acknowledges automatically: there is nothing to settle")
         }
         guard channel.machine.isOpen else { throw stale }
+        let before = channel.ledger.unsettled
         switch channel.ledger.settle(tag.value, generation: tag.generation, multiple: multiple) {
-        case .send: self.send(method, channel: channel.number)
+        case .send:
+            self.send(method, channel: channel.number)
+            if let metrics {
+                let count = before - channel.ledger.unsettled
+                if case .basicAck = method {
+                    metrics.acked.increment(by: count)
+                } else {
+                    metrics.rejected.increment(by: count)
+                }
+            }
         case .stale: throw stale
         case .alreadySettled:
             throw AMQPError(.alreadySettled, "the delivery was settled before: settle each one once")
@@ -339,7 +352,7 @@ extension ConnectionState {
         for consumer in channel.consumers.values { consumer.buffer.clear() }
         for tag in channel.consumers.keys { channel.consumers[tag]?.isSuspended = false }
         if channel.settings.resendsUnconfirmed {
-            let open = channel.confirms.reset()
+            let open = self.loseConfirms(of: channel)
             channel.resend.insert(contentsOf: open.filter { !$0.completion.isDone }, at: 0)
         } else {
             self.failPublishes(of: channel, error: lost)

@@ -1,3 +1,4 @@
+internal import CoreMetrics
 internal import DequeModule
 internal import NIOCore
 internal import ParleyCore
@@ -16,6 +17,7 @@ final class ConnectionState {
     }
 
     let configuration: AMQPConfiguration
+    let metrics: Telemetry.Handles?
     var phase: Phase = .idle
     /// Counts the sockets: what an older one still says is ignored.
     var epoch: UInt64 = 0
@@ -29,6 +31,8 @@ final class ConnectionState {
     var lastError: AMQPError?
     var serverProperties: AMQPTable = [:]
     var blockedReason: String?
+    private var blockedSince: NIODeadline?
+    private var wasOpen = false
     /// Answered in order; one that gave up keeps its place.
     var secretReplies: Deque<Waiter> = []
     /// What this connection logs in with; nothing with a client certificate.
@@ -51,8 +55,9 @@ final class ConnectionState {
     /// What the shell has to do after the lock is released.
     var mustEndSocket = false
 
-    init(configuration: AMQPConfiguration) {
+    init(configuration: AMQPConfiguration, metrics: Telemetry.Handles? = nil) {
         self.configuration = configuration
+        self.metrics = metrics
         self.tuning = ConnectionMachine.Tuning(channelMax: 1, frameMax: 4_096, heartbeat: 0)
         self.machine = Self.machine(configuration)
     }
@@ -184,9 +189,10 @@ final class ConnectionState {
             }
         case .connectionBlocked(let blocked):
             self.blockedReason = blocked.reason
+            self.blockedSince = self.blockedSince ?? .now()
             self.emit(AMQPEvent(kind: .blocked, detail: blocked.reason))
         case .connectionUnblocked:
-            self.blockedReason = nil
+            self.unblocked()
             self.emit(AMQPEvent(kind: .unblocked))
             self.drainPublishers()
         case .connectionUpdateSecretOk:
@@ -235,8 +241,17 @@ final class ConnectionState {
         if self.tuning.frameMax == 0 { self.tuning.frameMax = max(4_096, self.configuration.maximumFrameSize) }
         self.numbers = ChannelNumbers(maximum: tuning.channelMax)
         self.phase = .recovering
+        if self.wasOpen { self.metrics?.reconnects.increment() }
+        self.wasOpen = true
         self.opened?.complete(.success(tuning))
         self.emit(AMQPEvent(kind: .connected))
+    }
+
+    private func unblocked() {
+        self.blockedReason = nil
+        guard let since = self.blockedSince else { return }
+        self.blockedSince = nil
+        self.metrics?.blockedTime.recordNanoseconds((NIODeadline.now() - since).nanoseconds)
     }
 
     // MARK: - Endings
@@ -277,7 +292,7 @@ final class ConnectionState {
         self.output = OutputQueue()
         self.fullConsumers = []
         self.lostConsumers = []
-        self.blockedReason = nil
+        self.unblocked()
         self.opened?.complete(.failure(error))
         for reply in self.secretReplies { reply.completion.complete(.failure(error.with(retry: .mayHaveRun))) }
         self.secretReplies = []
