@@ -129,6 +129,9 @@ extension AMQPError {
             case (402, .opening), (404, .opening): (.noSuchVirtualHost, "create the virtual host")
             case (404, _): (.notFound, "declare it first")
             case (405, _): (.resourceLocked, "it belongs to another connection: wait until that is gone")
+            // RabbitMQ's words for a message over its max_message_size; the protocol's own 311 it does not use.
+            case (406, _) where text.hasPrefix("PRECONDITION_FAILED - message size"):
+                (.contentTooLarge, "send less, or raise the broker's max_message_size")
             case (406, _): (.preconditionFailed, "use the arguments it was declared with, or another name")
             case (311, _): (.contentTooLarge, "send less, or raise the broker's max_message_size")
             case (320, _): (.connectionForced, "the client reconnects by itself")

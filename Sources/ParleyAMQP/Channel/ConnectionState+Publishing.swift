@@ -42,6 +42,13 @@ extension ConnectionState {
     ) throws(AMQPError)
         -> PublisherConfirm
     {
+        let most = self.configuration.maximumMessageBytes
+        guard message.body.readableBytes <= most else {
+            throw AMQPError(
+                .contentTooLarge,
+                "a message of \(message.body.readableBytes) bytes, the limit here is \(most): send less"
+            )
+        }
         let deadline = now + .nanoseconds(self.configuration.publishTimeout.nanoseconds)
         let kept = channel.settings.resendsUnconfirmed ? message : nil
         let confirm = PublisherConfirm(bytes: message.body.readableBytes, message: kept, deadline: deadline)

@@ -78,7 +78,8 @@ public struct AMQPConfiguration: Sendable {
     public var maximumChannels: UInt16 = 2_047
     /// The largest frame in bytes, at least 4,096; the broker may allow less.
     public var maximumFrameSize: UInt32 = 131_072
-    /// A larger message from the broker closes its channel.
+    /// A larger message from the broker closes its channel; a larger one of ours is refused before a byte is sent.
+    /// RabbitMQ's own limit is 128 MiB, from 4.0 on 16 MiB, and it reads the whole message before it refuses it.
     public var maximumMessageBytes = 128 * 1_024 * 1_024
     /// Publishes wait while more than this is on its way into the socket. One message may go over it.
     public var maximumBufferedBytes = 4 * 1_024 * 1_024

@@ -285,7 +285,7 @@ final class ConnectionState {
     /// The socket is gone: whatever waited for it is told, whatever recovers stays.
     func socketEnded(core: ConnectionCore) {
         let ending = self.machine.socketEnded()
-        let error = self.lastError ?? Self.error(for: ending)
+        let error = self.lastError ?? self.error(for: ending)
         self.lastError = error
         self.socket = nil
         self.heartbeat = nil
@@ -313,11 +313,14 @@ final class ConnectionState {
         self.ended?.complete(.success(()))
     }
 
-    private static func error(for ending: ConnectionMachine.Ending) -> AMQPError {
-        switch ending {
-        case .duringAuthentication:
+    private func error(for ending: ConnectionMachine.Ending) -> AMQPError {
+        // Such a broker answers bad credentials in words: if it hangs up without any, it was not about them.
+        let capabilities = self.serverProperties["capabilities"]?.table
+        let speaks = capabilities?["authentication_failure_close"] == true
+        return switch ending {
+        case .duringAuthentication where !speaks:
             AMQPError(.accessRefused, "the broker hung up on our credentials: check user, password and mechanism")
-        case .duringOpening:
+        case .duringAuthentication, .duringOpening:
             AMQPError(.cannotConnect, "the peer hung up during the handshake: check host and port", retry: .notSent)
         case .lost: AMQPError(.connectionLost, "the connection ended without a farewell", retry: .mayHaveRun)
         case .expected: AMQPError(.closed, "the connection was closed on this side", retry: .notSent)
