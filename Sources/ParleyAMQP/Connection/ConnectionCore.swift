@@ -197,6 +197,7 @@ extension ConnectionState {
                 !$0.pending.isEmpty || !$0.queued.isEmpty || !$0.resend.isEmpty || !$0.readyWaiters.isEmpty
                     || $0.confirms.unconfirmed > 0
             }
+            || self.byNumber.values.contains { !$0.pending.isEmpty }
     }
 }
 

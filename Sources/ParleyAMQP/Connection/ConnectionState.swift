@@ -296,7 +296,9 @@ final class ConnectionState {
         self.opened?.complete(.failure(error))
         for reply in self.secretReplies { reply.completion.complete(.failure(error.with(retry: .mayHaveRun))) }
         self.secretReplies = []
+        let closing = self.closingChannels
         self.byNumber = [:]
+        for channel in closing { self.connectionLost(channel, error: error, keeps: false) }
         // A farewell of ours is the end; one of the broker's (an operator, a shutdown) is a loss like any other.
         let wanted = ending == .expected && error.code == .closed
         let keeps = self.configuration.recovers && !wanted
@@ -339,6 +341,11 @@ final class ConnectionState {
         self.observers = [:]
     }
 
+    /// Channels that are over for their user, and wait for the broker's close-ok with whoever still waits on them.
+    private var closingChannels: [ChannelState] {
+        self.byNumber.values.filter { self.channels[$0.id] == nil }
+    }
+
     // MARK: - Time
 
     /// Fails what has waited too long. Returns whether something goes on waiting.
@@ -357,6 +364,7 @@ final class ConnectionState {
         for reply in self.secretReplies where reply.deadline <= now { reply.completion.complete(.failure(silent)) }
         var waiting = !self.readyWaiters.isEmpty || !self.secretReplies.isEmpty
         for channel in self.channels.values where self.sweep(channel, now: now) { waiting = true }
+        for channel in self.closingChannels where self.sweep(channel, now: now) { waiting = true }
         return waiting
     }
 }
