@@ -33,6 +33,8 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
         .package(url: "https://github.com/apple/swift-service-context", from: "1.5.1"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -72,7 +74,9 @@ let package = Package(
                 "ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"), product("DequeModule", "swift-collections"),
-                product("OrderedCollections", "swift-collections"),
+                product("OrderedCollections", "swift-collections"), product("CoreMetrics", "swift-metrics"),
+                product("Tracing", "swift-distributed-tracing"),
+                product("ServiceContextModule", "swift-service-context"),
             ],
             swiftSettings: settings
         ),
@@ -220,7 +224,9 @@ let package = Package(
                 "ParleyCore", "ParleyAMQP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
-                product("OrderedCollections", "swift-collections"),
+                product("OrderedCollections", "swift-collections"), product("CoreMetrics", "swift-metrics"),
+                product("MetricsTestKit", "swift-metrics"), product("Tracing", "swift-distributed-tracing"),
+                product("InMemoryTracing", "swift-distributed-tracing"),
             ],
             swiftSettings: settings
         ),
