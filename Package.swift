@@ -24,6 +24,7 @@ let package = Package(
         .library(name: "ParleyAMQP", targets: ["ParleyAMQP"]),
         .library(name: "ParleySagas", targets: ["ParleySagas"]),
         .library(name: "ParleySQLite", targets: ["ParleySQLite"]),
+        .library(name: "ParleyRabbitMQ", targets: ["ParleyRabbitMQ"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
@@ -43,6 +44,7 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
         // Floor 0: ground
@@ -108,6 +110,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "ParleyRabbitMQ",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", product("AsyncHTTPClient", "async-http-client"),
+                product("Crypto", "swift-crypto"), product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "ParleyHTTPClient",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
@@ -163,6 +174,14 @@ let package = Package(
             swiftSettings: settings
         ),
 
+        // A real broker for the tests of whatever works on one
+        .target(
+            name: "RabbitMQTestSupport",
+            dependencies: ["ParleyCore"],
+            path: "Tests/RabbitMQTestSupport",
+            swiftSettings: settings
+        ),
+
         // Tests of discovery and HTTP
         .target(
             name: "HTTPTestSupport",
@@ -206,6 +225,14 @@ let package = Package(
                 "ParleyCore", "ParleyMessaging", "ParleyTestKit", product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("ServiceLifecycleTestKit", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRabbitMQTests",
+            dependencies: [
+                "ParleyCore", "ParleyRabbitMQ", "HTTPTestSupport", "RabbitMQTestSupport",
+                product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
