@@ -29,6 +29,8 @@ let package = Package(
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
+        .library(name: "ParleyOps", targets: ["ParleyOps"]),
+        .executable(name: "parley", targets: ["parley"]),
         .executable(name: "order-system", targets: ["order-system"]),
     ],
     dependencies: [
@@ -45,6 +47,7 @@ let package = Package(
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         // Floor 0: ground
@@ -159,7 +162,26 @@ let package = Package(
             swiftSettings: settings
         ),
 
+        // Floor 4: operations
+        .target(
+            name: "ParleyOps",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
+                product("Yams", "Yams"),
+                product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+
         // Floor 5: applications
+        .executableTarget(
+            name: "parley",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyOps",
+                product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
         .executableTarget(
             name: "order-system",
             dependencies: [
@@ -232,6 +254,23 @@ let package = Package(
             name: "ParleyRabbitMQTests",
             dependencies: [
                 "ParleyCore", "ParleyRabbitMQ", "HTTPTestSupport", "RabbitMQTestSupport",
+                product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyOpsTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps", "RabbitMQTestSupport",
+                product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        // The command, black box: built, run as a process on a real broker.
+        .testTarget(
+            name: "parleyTests",
+            dependencies: [
+                "parley", "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "RabbitMQTestSupport",
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings

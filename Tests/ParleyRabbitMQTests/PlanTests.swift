@@ -29,7 +29,7 @@ func exactSnapshot(of topology: Topology) -> TopologySnapshot {
         .init(
             $0.name,
             hash: .init(of: $0.password ?? .init(""), random: SeededRandomSource(seed: 1)),
-            tags: $0.tags
+            tags: $0.tags ?? []
         )
     }
     snapshot.permissions = topology.permissions
@@ -154,6 +154,7 @@ func exactSnapshot(of topology: Topology) -> TopologySnapshot {
         // A user without a password in the file keeps what it has.
         var unsaid = self.topology
         unsaid.users[0].password = nil
+        unsaid.users[0].tags = nil
         #expect(TopologyPlan(for: unsaid, on: snapshot).isEmpty)
     }
 

@@ -223,7 +223,9 @@ public final class RabbitMQManagement: Sendable {
     }
 
     private func what(_ method: String, _ path: ManagementPath) -> String {
-        "\(method) \(path.text) at \(self.configuration.address)"
+        var path = path
+        path.query = nil  // columns and pages: true, and no help
+        return "\(method) \(path.text) at \(self.configuration.address)"
     }
 
     private func notManagement(_ what: String, _ status: Int, _ bytes: [UInt8]) -> RabbitMQManagementError {

@@ -64,7 +64,7 @@ extension RabbitMQManagement {
             let hash =
                 kept ?? user.password.map { RabbitMQPasswordHash(of: $0, random: random) }
                 ?? RabbitMQPasswordHash(value: "")
-            try await self.put(TopologySnapshot.User(user.name, hash: hash, tags: user.tags))
+            try await self.put(TopologySnapshot.User(user.name, hash: hash, tags: user.tags ?? []))
         case .putPermission(let permission): try await self.put(permission)
         case .putExchange(let exchange): try await self.put(exchange)
         case .replaceExchange(let exchange):

@@ -27,10 +27,10 @@ public struct RabbitMQTopology: Sendable, Hashable {
         public var name: String
         /// Left as it is when `nil`; a user that is created without one cannot log in with a password.
         public var password: RabbitMQPassword?
-        /// `administrator`, `monitoring`, `policymaker`, `management`, or none.
-        public var tags: [String]
+        /// `administrator`, `monitoring`, `policymaker`, `management`, or none; left as they are when `nil`.
+        public var tags: [String]?
 
-        public init(_ name: String, password: RabbitMQPassword? = nil, tags: [String] = []) {
+        public init(_ name: String, password: RabbitMQPassword? = nil, tags: [String]? = nil) {
             self.name = name
             self.password = password
             self.tags = tags

@@ -61,15 +61,19 @@ struct TopologyDifference {
             guard let old = self.actual.users.first(where: { $0.name == user.name }) else {
                 let password = user.password == nil ? "none: it cannot log in with one" : "as the file says"
                 let fields: [TopologyPlan.FieldChange] = [
-                    .init("password", from: nil, to: password), .init("tags", from: nil, to: Self.list(user.tags)),
+                    .init("password", from: nil, to: password),
+                    .init("tags", from: nil, to: Self.list(user.tags ?? [])),
                 ]
                 self.step(.create, resource, fields, .putUser(user, kept: nil))
                 continue
             }
-            var fields = Self.changes([("tags", Self.list(old.tags), Self.list(user.tags))])
+            // Both are written together, so what the topology does not say is written as it was.
+            var full = user
+            full.tags = user.tags ?? old.tags
+            var fields = Self.changes([("tags", Self.list(old.tags), Self.list(full.tags ?? []))])
             let isRight = user.password.map { old.hash.matches($0) ?? false } ?? true
             if !isRight { fields.append(.init("password", from: "another", to: "as the file says")) }
-            if !fields.isEmpty { self.step(.change, resource, fields, .putUser(user, kept: isRight ? old.hash : nil)) }
+            if !fields.isEmpty { self.step(.change, resource, fields, .putUser(full, kept: isRight ? old.hash : nil)) }
         }
     }
 
