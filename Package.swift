@@ -29,6 +29,8 @@ let package = Package(
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
+        .library(name: "ParleyOps", targets: ["ParleyOps"]),
+        .executable(name: "parley", targets: ["parley"]),
         .executable(name: "order-system", targets: ["order-system"]),
     ],
     dependencies: [
@@ -46,6 +48,8 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         // Floor 0: ground
@@ -121,6 +125,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "ParleyRabbitMQ",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", product("AsyncHTTPClient", "async-http-client"),
+                product("Crypto", "swift-crypto"), product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "ParleyHTTPClient",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
@@ -161,7 +174,26 @@ let package = Package(
             swiftSettings: settings
         ),
 
+        // Floor 4: operations
+        .target(
+            name: "ParleyOps",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
+                product("Yams", "Yams"),
+                product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+
         // Floor 5: applications
+        .executableTarget(
+            name: "parley",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyOps",
+                product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
         .executableTarget(
             name: "order-system",
             dependencies: [
@@ -173,6 +205,14 @@ let package = Package(
                 product("UnixSignals", "swift-service-lifecycle"),
             ],
             path: "Examples/OrderSystem",
+            swiftSettings: settings
+        ),
+
+        // A real broker for the tests of whatever works on one
+        .target(
+            name: "RabbitMQTestSupport",
+            dependencies: ["ParleyCore"],
+            path: "Tests/RabbitMQTestSupport",
             swiftSettings: settings
         ),
 
@@ -236,6 +276,31 @@ let package = Package(
                 "ParleyCore", "ParleyMessaging", "ParleyTestKit", product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("ServiceLifecycleTestKit", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRabbitMQTests",
+            dependencies: [
+                "ParleyCore", "ParleyRabbitMQ", "HTTPTestSupport", "RabbitMQTestSupport",
+                product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyOpsTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps", "RabbitMQTestSupport",
+                product("Logging", "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        // The command, black box: built, run as a process on a real broker.
+        .testTarget(
+            name: "parleyTests",
+            dependencies: [
+                "parley", "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "RabbitMQTestSupport",
+                product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),

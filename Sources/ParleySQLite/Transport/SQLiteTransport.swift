@@ -187,6 +187,11 @@ public final class SQLiteTransport: MessageTransport {
         }
     }
 
+    /// Runs a query of this transport's own on one committed state.
+    func reading<Value: Sendable>(_ body: @escaping @Sendable (SQLConnection) throws -> Value) async throws -> Value {
+        try await translatingClosed { try await self.core.read(body) }
+    }
+
     private static func id(of group: String, _ connection: SQLConnection) throws -> Int64? {
         try connection.first("SELECT id FROM parley_group WHERE name = ?", [.text(group)]) { $0.integer(0) }
     }

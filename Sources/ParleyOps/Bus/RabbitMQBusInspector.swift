@@ -1,0 +1,67 @@
+internal import ParleyCore
+public import ParleyMessaging
+public import ParleyRabbitMQ
+
+/// A virtual host of RabbitMQ: queues and consumers by the management API, dead letters by a transport.
+///
+/// Numbers are the broker's statistics and lag by up to five seconds. What a plain queue does not tell (delayed, dead)
+/// is unknown.
+public struct RabbitMQBusInspector: BusInspector {
+    private let management: RabbitMQManagement
+    private let virtualHost: String
+    private let transport: TransportSource
+    private let time: any TimeSource
+
+    public init(_ management: RabbitMQManagement, virtualHost: String, transport: TransportSource) {
+        self.init(management, virtualHost: virtualHost, transport: transport, time: SystemTimeSource())
+    }
+
+    init(
+        _ management: RabbitMQManagement,
+        virtualHost: String,
+        transport: TransportSource,
+        time: any TimeSource
+    ) {
+        self.management = management
+        self.virtualHost = virtualHost
+        self.transport = transport
+        self.time = time
+    }
+
+    public func queues() async throws -> [BusQueue] {
+        let now = self.time.wallTime
+        return try await self.management.queues(in: self.virtualHost).sorted { $0.name < $1.name }.map { queue in
+            BusQueue(
+                queue: queue.name,
+                messages: queue.messages,
+                ready: queue.ready,
+                unacknowledged: queue.unacknowledged,
+                consumers: queue.consumers,
+                inRate: queue.publishRate,
+                outRate: queue.deliverRate,
+                oldestAgeSeconds: queue.headTimestamp.map { max(0, (now - $0).inSeconds) }
+            )
+        }
+    }
+
+    public func consumers() async throws -> [BusConsumer] {
+        try await self.management.consumers(in: self.virtualHost)
+            .sorted { ($0.queue, $0.tag) < ($1.queue, $1.tag) }
+            .map { consumer in
+                BusConsumer(
+                    queue: consumer.queue,
+                    consumer: consumer.tag,
+                    peer: consumer.peer ?? consumer.connection,
+                    user: consumer.user,
+                    prefetch: consumer.prefetch,
+                    isActive: consumer.isActive
+                )
+            }
+    }
+
+    public func withDeadLetters<Value: Sendable>(
+        _ body: @Sendable (any DeadLetterStore) async throws -> Value
+    ) async throws -> Value {
+        try await self.transport.with { try await body($0.deadLetters) }
+    }
+}

@@ -1,0 +1,23 @@
+internal import ArgumentParser
+
+/// The command for those who operate a system.
+@main
+struct Parley: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "parley",
+        abstract: "Set up, look at and mend the bus of a system: embedded, or RabbitMQ.",
+        discussion: """
+            EXAMPLES
+              parley rabbitmq plan                     what differs between parley.yaml and the broker
+              parley rabbitmq apply                    make the broker as the file says
+              parley queues --watch                    how deep is each queue, and who takes from it
+              parley consumers --bus amqp://myapp:secret@localhost/myapp-vhost
+              parley dead-letters list --json
+
+            Without --bus, the bus is ./data/bus.db. Colours are used on a terminal, unless NO_COLOR is set.
+            Shell completion: parley --generate-completion-script bash > /etc/bash_completion.d/parley
+            """,
+        version: "0.1.0",
+        subcommands: [RabbitMQ.self, Queues.self, Consumers.self, DeadLetters.self]
+    )
+}

@@ -1,0 +1,117 @@
+internal import Foundation
+internal import ParleyCore
+
+public struct TestSupportError: Error, CustomStringConvertible {
+    public var description: String
+
+    public init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// A real broker with its management API. A machine without one fails the tests.
+public struct RabbitMQServer: Sendable {
+    /// One for all tests of the process, because a start takes about ten seconds; it ends with the process.
+    public static let shared = Task { try await RabbitMQServer.start() }
+
+    public static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().path
+
+    public let folder: String
+    public let port: Int
+    public let managementPort: Int
+
+    /// As the administrator `guest`.
+    public var management: String { "http://guest:guest@127.0.0.1:\(self.managementPort)" }
+
+    private static func start() async throws -> RabbitMQServer {
+        let folder = NSTemporaryDirectory() + Self.fresh("parley-rabbitmq-")
+        let answer = try await Subprocess.run(
+            Self.root + "/dev/servers/rabbitmq",
+            ["start", folder],
+            ["RABBITMQ_OWNER": String(ProcessInfo.processInfo.processIdentifier)]
+        )
+        let numbers = answer.output.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
+        guard answer.status == 0, numbers.count == 3 else {
+            throw TestSupportError("the broker did not start: \(answer.output) \(answer.error)")
+        }
+        return RabbitMQServer(folder: folder, port: numbers[0], managementPort: numbers[1])
+    }
+
+    /// A name that nobody else has.
+    public static func fresh(_ prefix: String) -> String {
+        prefix + String(SystemRandomSource().next(), radix: 36)
+    }
+
+    /// A request to the management API, as a person makes it by hand; says what was answered.
+    @discardableResult
+    public func curl(
+        _ method: String,
+        _ path: String,
+        _ body: String? = nil,
+        user: String = "guest:guest"
+    ) async throws -> String {
+        let arguments = ["curl", "-sS", "--fail-with-body", "-u", user, "-X", method]
+        let content = body.map { ["-H", "Content-Type: application/json", "-d", $0] } ?? []
+        let answer = try await Subprocess.run(
+            "/usr/bin/env",
+            arguments + content + ["http://127.0.0.1:\(self.managementPort)/api/\(path)"]
+        )
+        guard answer.status == 0 else { throw TestSupportError("\(method) \(path): \(answer.output) \(answer.error)") }
+        return answer.output
+    }
+}
+
+/// A command that ends by itself.
+public enum Subprocess {
+    public struct Answer: Sendable {
+        public var status: Int32
+        public var output: String
+        public var error: String
+    }
+
+    public static func run(
+        _ executable: String,
+        _ arguments: [String],
+        _ environment: [String: String] = [:],
+        folder: String? = nil
+    ) async throws -> Answer {
+        // Files, not pipes: a command that prints much must not wait for us, nor we for who inherited its pipe.
+        let place = NSTemporaryDirectory() + RabbitMQServer.fresh("parley-output-")
+        defer {
+            for suffix in ["-out", "-err"] { try? FileManager.default.removeItem(atPath: place + suffix) }
+        }
+        for suffix in ["-out", "-err"] { _ = FileManager.default.createFile(atPath: place + suffix, contents: nil) }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: executable)
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        if let folder { process.currentDirectoryURL = URL(fileURLWithPath: folder) }
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = FileHandle(forWritingAtPath: place + "-out")
+        process.standardError = FileHandle(forWritingAtPath: place + "-err")
+        let status: Int32 = try await withCheckedThrowingContinuation { continuation in
+            process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
+            do { try process.run() } catch { continuation.resume(throwing: error) }
+        }
+        return Answer(
+            status: status,
+            output: try String(contentsOfFile: place + "-out", encoding: .utf8),
+            error: try String(contentsOfFile: place + "-err", encoding: .utf8)
+        )
+    }
+}
+
+/// Asks until it is so; says whether it ever was, within `limit`.
+public func isEventually(
+    within limit: Duration = .seconds(30),
+    _ condition: () async throws -> Bool
+) async throws -> Bool {
+    let time = SystemTimeSource()
+    let end = time.now.advanced(by: limit)
+    while try await !condition() {
+        guard time.now < end else { return false }
+        try await time.sleep(for: .milliseconds(50))
+    }
+    return true
+}
