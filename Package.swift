@@ -107,14 +107,6 @@ let package = Package(
 
         // Floor 3: edges and backends
         .target(
-            name: "ParleyRabbitMQ",
-            dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyAMQP", product("NIOCore", "swift-nio"),
-                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
-            ],
-            swiftSettings: settings
-        ),
-        .target(
             name: "ParleySQLite",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySagas", product("GRDB", "GRDB.swift"),
@@ -129,7 +121,8 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyAMQP", product("AsyncHTTPClient", "async-http-client"),
                 product("Crypto", "swift-crypto"), product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
-                product("NIOPosix", "swift-nio"),
+                product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -243,21 +236,6 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
-        .target(
-            name: "ServerTestSupport",
-            dependencies: ["ParleyCore"],
-            path: "Tests/ServerTestSupport",
-            swiftSettings: settings
-        ),
-        .testTarget(
-            name: "ParleyRabbitMQTests",
-            dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleyRabbitMQ", "ParleyTestKit", "ServerTestSupport",
-                product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
-                product("ServiceLifecycle", "swift-service-lifecycle"),
-            ],
-            swiftSettings: settings
-        ),
         .testTarget(
             name: "ParleyAMQPTests",
             dependencies: [
@@ -282,8 +260,9 @@ let package = Package(
         .testTarget(
             name: "ParleyRabbitMQTests",
             dependencies: [
-                "ParleyCore", "ParleyRabbitMQ", "HTTPTestSupport", "RabbitMQTestSupport",
-                product("Logging", "swift-log"),
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleyRabbitMQ", "ParleyTestKit", "HTTPTestSupport",
+                "RabbitMQTestSupport", product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

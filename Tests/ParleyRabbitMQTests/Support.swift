@@ -4,7 +4,7 @@ import ParleyCore
 import ParleyMessaging
 import ParleyRabbitMQ
 import ParleyTestKit
-import ServerTestSupport
+import RabbitMQTestSupport
 
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
