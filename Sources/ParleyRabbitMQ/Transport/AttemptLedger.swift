@@ -27,7 +27,7 @@ struct AttemptLedger: Sendable {
         let book = Book()
         self.book = book
         self.journal = Journal(
-            QueueNames.attempts(of: group),
+            GroupQueues.attempts(of: group),
             link: link,
             retainedBytes: Self.retainedBytes,
             onBeginning: { book.pages.withLock { $0 = Pages() } },
@@ -65,11 +65,4 @@ struct AttemptLedger: Sendable {
             self.current[entry.copy] = entry
         }
     }
-}
-
-/// What the queues of a group are called.
-enum QueueNames {
-    static func attempts(of group: String) -> String { "\(group).attempts" }
-    static func deadLetters(of group: String) -> String { "\(group).dead-letters" }
-    static func delay(_ milliseconds: Int64, of group: String) -> String { "\(group).retry.\(milliseconds)ms" }
 }

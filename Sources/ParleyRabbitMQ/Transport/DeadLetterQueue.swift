@@ -36,7 +36,7 @@ struct DeadLetterQueue: Sendable {
         var letter = MessageCoding.outgoing(
             message,
             exchange: "",
-            routingKey: QueueNames.deadLetters(of: group),
+            routingKey: GroupQueues.deadLetters(of: group),
             publishedAt: publishedAt
         )
         letter.mandatory = true
@@ -50,7 +50,7 @@ struct DeadLetterQueue: Sendable {
 
     static func declare(of group: String, on channel: AMQPChannel, _ configuration: RabbitMQConfiguration) async throws
     {
-        let name = QueueNames.deadLetters(of: group)
+        let name = GroupQueues.deadLetters(of: group)
         _ = try await channel.declareQueue(name, .init(arguments: configuration.queues.arguments))
     }
 
@@ -67,7 +67,7 @@ struct DeadLetterQueue: Sendable {
         _ group: String,
         _ body: ([Read]) async throws -> Value
     ) async throws -> Value {
-        let queue = QueueNames.deadLetters(of: group)
+        let queue = GroupQueues.deadLetters(of: group)
         let end = self.link.time.now.advanced(by: self.link.configuration.broker.operationTimeout)
         var failures = 0
         while true {

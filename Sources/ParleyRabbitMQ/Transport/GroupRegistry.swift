@@ -7,6 +7,8 @@ internal import Synchronization
 struct GroupRegistry: Sendable {
     struct Entry: Codable, Sendable {
         var group: String
+        /// What it is bound to.
+        var exchange: String?
         var bindings: [String]?
         var maximumDeliveries: Int?
         var leaseMilliseconds: Int64?
@@ -22,7 +24,7 @@ struct GroupRegistry: Sendable {
         let known = KnownGroups()
         self.known = known
         self.journal = Journal(
-            "\(link.configuration.exchange).groups",
+            GroupQueues.registry,
             link: link,
             retainedBytes: nil,
             onBeginning: {},
@@ -37,10 +39,11 @@ struct GroupRegistry: Sendable {
         self.known.groups.withLock { $0.values.sorted { $0.group.name < $1.group.name } }
     }
 
-    func add(_ group: ConsumerGroup) async throws {
+    func add(_ group: ConsumerGroup, boundTo exchange: String) async throws {
         try await self.journal.append([
             Entry(
                 group: group.name,
+                exchange: exchange,
                 bindings: group.bindings.map(\.description),
                 maximumDeliveries: group.maximumDeliveries,
                 leaseMilliseconds: group.lease.inMilliseconds
@@ -59,6 +62,7 @@ struct GroupRegistry: Sendable {
 final class KnownGroups: Sendable {
     struct Group: Sendable {
         var group: ConsumerGroup
+        var exchange: String
         /// The delays of its delay queues, in milliseconds.
         var rungs: Set<Int64> = []
     }
@@ -80,7 +84,8 @@ final class KnownGroups: Sendable {
                     lease: .milliseconds(entry.leaseMilliseconds ?? 4_000)
                 )
             else { return nil }
-            groups[entry.group, default: Group(group: group)].group = group
+            let rungs = groups[entry.group]?.rungs ?? []
+            groups[entry.group] = Group(group: group, exchange: entry.exchange ?? "", rungs: rungs)
             return group
         }
     }

@@ -12,7 +12,7 @@ struct GroupTopology {
         try await DeadLetterQueue.declare(of: self.group.name, on: channel, self.configuration)
         var arguments = self.configuration.queues.arguments
         arguments["x-dead-letter-exchange"] = ""
-        arguments["x-dead-letter-routing-key"] = .string(QueueNames.deadLetters(of: self.group.name))
+        arguments["x-dead-letter-routing-key"] = .string(GroupQueues.deadLetters(of: self.group.name))
         if self.configuration.sharing == .oneProcess { arguments["x-single-active-consumer"] = true }
         if self.configuration.queues == .quorum {
             // A dead letter of the broker's own making goes nowhere but into its queue.
@@ -23,14 +23,15 @@ struct GroupTopology {
         _ = try await channel.declareQueue(self.group.name, .init(arguments: arguments))
     }
 
-    func bind(on channel: AMQPChannel, insteadOf former: ConsumerGroup?) async throws {
+    func bind(on channel: AMQPChannel, insteadOf former: KnownGroups.Group?) async throws {
         let exchange = self.configuration.exchange
-        let wanted = Set(self.group.bindings)
-        for binding in wanted {
+        for binding in self.group.bindings {
             try await channel.bindQueue(self.group.name, to: exchange, routingKey: binding.description)
         }
-        for binding in Set(former?.bindings ?? []).subtracting(wanted) {
-            try await channel.unbindQueue(self.group.name, from: exchange, routingKey: binding.description)
+        guard let former else { return }
+        let kept = former.exchange == exchange ? Set(self.group.bindings) : []
+        for binding in Set(former.group.bindings).subtracting(kept) {
+            try await channel.unbindQueue(self.group.name, from: former.exchange, routingKey: binding.description)
         }
     }
 }

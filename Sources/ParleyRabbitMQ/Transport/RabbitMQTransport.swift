@@ -9,8 +9,8 @@ internal import Synchronization
 /// every ``ParleyMessaging/MessageTransport``.
 ///
 /// On the broker a group `mail` is the queue `mail`, its dead letters are in `mail.dead-letters`, its long waits in
-/// `mail.retry.60000ms` and the like, the counts of its deliveries in the stream `mail.attempts`. All groups are named
-/// in the stream `<exchange>.groups`. Other programs publish to the exchange and read from the queues as usual; a
+/// `mail.retry.60000ms` and the like, the counts of its deliveries in the stream `mail.attempts`. All groups of the
+/// virtual host, whatever exchange they are bound to, are named in the stream `parley.groups`. Other programs publish to the exchange and read from the queues as usual; a
 /// message without an id is given one when it is first seen.
 ///
 /// What RabbitMQ cannot promise:
@@ -106,13 +106,13 @@ public final class RabbitMQTransport: MessageTransport, Service {
         }
         try await self.declareExchange()
         try await self.registry.journal.sync()
-        let former = self.registry.find(group.name)?.group
+        let former = self.registry.find(group.name)
         let topology = GroupTopology(group: group, configuration: self.configuration, features: self.link.features)
         try await self.link.ask { channel in
             try await topology.declareQueues(on: channel)
             try await topology.bind(on: channel, insteadOf: former)
         }
-        try await self.registry.add(group)
+        try await self.registry.add(group, boundTo: self.configuration.exchange)
     }
 
     // MARK: Publishing
@@ -188,8 +188,8 @@ public final class RabbitMQTransport: MessageTransport, Service {
             let name = known.group.name
             let ready = try await self.messages(in: name)
             var delayed = 0
-            for rung in known.rungs { delayed += try await self.messages(in: QueueNames.delay(rung, of: name)) }
-            let dead = try await self.messages(in: QueueNames.deadLetters(of: name))
+            for rung in known.rungs { delayed += try await self.messages(in: GroupQueues.delay(rung, of: name)) }
+            let dead = try await self.messages(in: GroupQueues.deadLetters(of: name))
             let here = self.consumers.find(name)?.statistics
             statistics.append(
                 GroupStatistics(

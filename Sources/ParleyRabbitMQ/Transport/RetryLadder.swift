@@ -28,7 +28,7 @@ struct RetryLadder: Sendable {
         var copy = MessageCoding.outgoing(
             message,
             exchange: "",
-            routingKey: QueueNames.delay(rung, of: group),
+            routingKey: GroupQueues.delay(rung, of: group),
             publishedAt: publishedAt,
             priorities: self.link.configuration.queues.priorities
         )
@@ -48,7 +48,7 @@ struct RetryLadder: Sendable {
             "x-dead-letter-routing-key": .string(group),
         ]) { $1 }
         try await self.link.ask { channel in
-            _ = try await channel.declareQueue(QueueNames.delay(rung, of: group), .init(arguments: arguments))
+            _ = try await channel.declareQueue(GroupQueues.delay(rung, of: group), .init(arguments: arguments))
         }
         try await self.registry.add(rung: rung, of: group)
     }
