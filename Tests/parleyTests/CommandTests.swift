@@ -9,14 +9,17 @@ import Testing
 
 private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-/// The built command, run as its users run it.
+/// The built command.
+private let binary =
+    ProcessInfo.processInfo.environment["PARLEY_BINARY"] ?? RabbitMQServer.root + "/.build/debug/parley"
+
+/// Runs it as its users run it.
 private func parley(
     _ arguments: [String],
     _ environment: [String: String] = [:],
     folder: String? = nil
 ) async throws -> Subprocess.Answer {
-    let binary = ProcessInfo.processInfo.environment["PARLEY_BINARY"] ?? RabbitMQServer.root + "/.build/debug/parley"
-    return try await Subprocess.run(binary, arguments, environment, folder: folder)
+    try await Subprocess.run(binary, arguments, environment, folder: folder)
 }
 
 private func json(_ answer: Subprocess.Answer) throws -> [String: Any] {
@@ -209,6 +212,13 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
             #expect(try await parley(["consumers"], folder: folder).output == "no consumers\n")
 
             let bus = ["--bus", "sqlite:\(folder)/data/bus.db"]
+            // Looks again and again, one line each, until somebody ends it.
+            let watched = try await Subprocess.run(
+                "/bin/sh",
+                ["-c", #""$0" queues --watch --interval 0.1 --json | head -n 3"#, binary],
+                folder: folder
+            )
+            #expect(watched.output.split(separator: "\n").count == 3)
             let listed = try await parley(["dead-letters"] + bus)
             #expect(listed.output.contains("no address"))
             let found = try rows(try await parley(["dead-letters", "list", "--limit", "2", "--json"] + bus))
@@ -247,5 +257,6 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
         }
         #expect(try await parley(["dead-letters", "replay"]).status == 64)
         #expect(try await parley(["rabbitmq", "apply", "--discard-messages"]).status == 64)
+        #expect(try await parley(["queues", "--management", "http://localhost"]).status == 64)
     }
 }
