@@ -110,6 +110,39 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
         try await server.curl("DELETE", "vhosts/\(host)")
     }
 
+    /// Killed again and again in the middle, it gets there.
+    @Test func goesOnAfterKill() async throws {
+        let server = try await RabbitMQServer.shared.value
+        let host = RabbitMQServer.fresh("kill-")
+        let path = NSTemporaryDirectory() + host + ".yaml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let names = (1...60).map { "q\($0)" }
+        let queues = names.map { "{name: \($0)}" }.joined(separator: ", ")
+        let bindings = names.map { "{source: e, destination: \($0), routing_key: a}" }.joined(separator: ", ")
+        let text = """
+            rabbitmq: {vhosts: [{name: \(host)}], exchanges: [{name: e, type: topic}], queues: [\(queues)],
+              bindings: [\(bindings)]}
+            """
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        let options = ["--file", path, "--management", server.management]
+        func left() async throws -> Int {
+            try json(try await parley(["rabbitmq", "plan", "--json"] + options))["create"] as? Int ?? -1
+        }
+        #expect(try await left() == 122)
+        for tenths in 1...4 {
+            _ = try await Subprocess.run(
+                "/usr/bin/env",
+                ["timeout", "-s", "KILL", "0.\(tenths)", binary, "rabbitmq", "apply"] + options
+            )
+        }
+        let rest = try await left()
+        let finished = try await parley(["rabbitmq", "apply", "--json"] + options)
+        #expect(finished.status == 0, "\(finished.error)")
+        #expect(try json(finished)["done"] as? Int == rest)
+        #expect(try await parley(["rabbitmq", "drift"] + options).status == 0)
+        try await server.curl("DELETE", "vhosts/\(host)")
+    }
+
     @Test func saysWhatIsWrong() async throws {
         let server = try await RabbitMQServer.shared.value
         let unset = try await parley(["rabbitmq", "plan", "--file", Self.file], ["MYAPP_PASSWORD": ""])

@@ -78,11 +78,10 @@ struct TopologyDifference {
     }
 
     private mutating func permissions() {
+        let there = Self.byName(self.actual.permissions, Self.resource)
         for permission in self.wanted.permissions {
             let resource = Self.resource(permission)
-            let old = self.actual.permissions.first {
-                $0.user == permission.user && $0.virtualHost == permission.virtualHost
-            }
+            let old = there[resource]
             let fields = Self.changes([
                 ("configure", old?.configure, permission.configure), ("write", old?.write, permission.write),
                 ("read", old?.read, permission.read),
@@ -105,9 +104,10 @@ struct TopologyDifference {
     // MARK: - What cannot be changed, only replaced
 
     private mutating func exchanges() {
+        let there = Self.byName(self.actual.exchanges, Self.resource)
         for exchange in self.wanted.exchanges {
             let resource = Self.resource(exchange)
-            let old = self.actual.exchanges.first { Self.resource($0) == resource }
+            let old = there[resource]
             var fields = Self.changes([
                 ("type", old?.type, exchange.type), ("durable", old.map { "\($0.durable)" }, "\(exchange.durable)"),
                 ("auto_delete", old.map { "\($0.autoDelete)" }, "\(exchange.autoDelete)"),
@@ -121,7 +121,7 @@ struct TopologyDifference {
                 continue
             }
             if fields.isEmpty { continue }
-            self.replaced.insert(resource)
+            if self.options.replaces { self.replaced.insert(resource) }
             self.step(
                 .replace,
                 resource,
@@ -142,9 +142,10 @@ struct TopologyDifference {
     }
 
     private mutating func queues() {
+        let there = Self.byName(self.actual.queues) { Self.resource($0.queue) }
         for queue in self.wanted.queues {
             let resource = Self.resource(queue)
-            let old = self.actual.queues.first { Self.resource($0.queue) == resource }
+            let old = there[resource]
             var fields = Self.changes([
                 ("durable", old.map { "\($0.queue.durable)" }, "\(queue.durable)"),
                 ("auto_delete", old.map { "\($0.queue.autoDelete)" }, "\(queue.autoDelete)"),
@@ -156,11 +157,11 @@ struct TopologyDifference {
                 continue
             }
             if fields.isEmpty { continue }
-            self.replaced.insert(resource)
             var refusal = self.refusalToDelete(old)
             if !self.options.replaces {
                 refusal = "a queue's settings cannot be changed, only replaced with it: allow that with --replace"
             }
+            if refusal == nil { self.replaced.insert(resource) }
             self.step(
                 .replace,
                 resource,
@@ -235,9 +236,10 @@ struct TopologyDifference {
     }
 
     private mutating func policies() {
+        let there = Self.byName(self.actual.policies, Self.resource)
         for policy in self.wanted.policies {
             let resource = Self.resource(policy)
-            let old = self.actual.policies.first { Self.resource($0) == resource }
+            let old = there[resource]
             var fields = Self.changes([
                 ("pattern", old?.pattern, policy.pattern), ("apply-to", old?.applyTo, policy.applyTo),
                 ("priority", old.map { "\($0.priority)" }, "\(policy.priority)"),
@@ -292,6 +294,14 @@ struct TopologyDifference {
     }
 
     // MARK: - Names and fields
+
+    /// There may be a hundred thousand of each. A listing in pages may have one twice.
+    private static func byName<Thing>(
+        _ things: [Thing],
+        _ name: (Thing) -> TopologyPlan.Resource
+    ) -> [TopologyPlan.Resource: Thing] {
+        Dictionary(things.map { (name($0), $0) }) { first, _ in first }
+    }
 
     private static func resource(_ permission: RabbitMQTopology.Permission) -> TopologyPlan.Resource {
         .init(.permission, permission.user, in: permission.virtualHost)
