@@ -35,6 +35,8 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
         .package(url: "https://github.com/apple/swift-service-context", from: "1.5.1"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -76,7 +78,9 @@ let package = Package(
                 "ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"), product("DequeModule", "swift-collections"),
-                product("OrderedCollections", "swift-collections"),
+                product("OrderedCollections", "swift-collections"), product("CoreMetrics", "swift-metrics"),
+                product("Tracing", "swift-distributed-tracing"),
+                product("ServiceContextModule", "swift-service-context"),
             ],
             swiftSettings: settings
         ),
@@ -117,7 +121,8 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyAMQP", product("AsyncHTTPClient", "async-http-client"),
                 product("Crypto", "swift-crypto"), product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
-                product("NIOPosix", "swift-nio"),
+                product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -237,7 +242,9 @@ let package = Package(
                 "ParleyCore", "ParleyAMQP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
-                product("OrderedCollections", "swift-collections"),
+                product("OrderedCollections", "swift-collections"), product("CoreMetrics", "swift-metrics"),
+                product("MetricsTestKit", "swift-metrics"), product("Tracing", "swift-distributed-tracing"),
+                product("InMemoryTracing", "swift-distributed-tracing"),
             ],
             swiftSettings: settings
         ),
@@ -253,8 +260,9 @@ let package = Package(
         .testTarget(
             name: "ParleyRabbitMQTests",
             dependencies: [
-                "ParleyCore", "ParleyRabbitMQ", "HTTPTestSupport", "RabbitMQTestSupport",
-                product("Logging", "swift-log"),
+                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleyRabbitMQ", "ParleyTestKit", "HTTPTestSupport",
+                "RabbitMQTestSupport", product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

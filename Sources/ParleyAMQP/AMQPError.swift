@@ -8,7 +8,7 @@ public struct AMQPError: RetryClassifiedError, CustomStringConvertible {
             case preconditionFailed, contentTooLarge, connectionForced, notImplemented, resourceError, brokerError
             case protocolViolation, cannotConnect, tls, heartbeatLost, connectionLost, closed, channelClosed
             case timedOut, blocked, nacked, returned, staleDelivery, alreadySettled, consumerCancelled
-            case tooManyChannels, invalidArgument
+            case tooManyChannels, invalidArgument, credentialsUnavailable
         }
 
         private let kind: Kind
@@ -40,6 +40,8 @@ public struct AMQPError: RetryClassifiedError, CustomStringConvertible {
         public static let brokerError = Code(kind: .brokerError)
         /// One of the two sides did not keep to the protocol (501 to 505, or bytes that are no AMQP).
         public static let protocolViolation = Code(kind: .protocolViolation)
+        /// The credentials provider failed; its error is the ``AMQPError/cause``.
+        public static let credentialsUnavailable = Code(kind: .credentialsUnavailable)
         /// No connection could be made.
         public static let cannotConnect = Code(kind: .cannotConnect)
         /// The TLS handshake failed: a wrong certificate authority, name, or client certificate.
@@ -127,6 +129,9 @@ extension AMQPError {
             case (402, .opening), (404, .opening): (.noSuchVirtualHost, "create the virtual host")
             case (404, _): (.notFound, "declare it first")
             case (405, _): (.resourceLocked, "it belongs to another connection: wait until that is gone")
+            // RabbitMQ's words for a message over its max_message_size; the protocol's own 311 it does not use.
+            case (406, _) where text.hasPrefix("PRECONDITION_FAILED - message size"):
+                (.contentTooLarge, "send less, or raise the broker's max_message_size")
             case (406, _): (.preconditionFailed, "use the arguments it was declared with, or another name")
             case (311, _): (.contentTooLarge, "send less, or raise the broker's max_message_size")
             case (320, _): (.connectionForced, "the client reconnects by itself")

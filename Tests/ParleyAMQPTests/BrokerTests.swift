@@ -166,20 +166,6 @@ import Testing
         }
     }
 
-    @Test func aQueueDeletedUnderItsConsumerEndsItWithAnError() async throws {
-        try await onBroker { connection in
-            let events = connection.events()
-            let channel = try await connection.openChannel()
-            try await channel.declareQueue("q")
-            let consumer = try await channel.consume("q")
-            try await connection.withChannel { try await $0.deleteQueue("q") }
-            await expect(.consumerCancelled) { for try await _ in consumer {} }
-            for await event in events where event.kind == .consumerCancelled { break }
-            // The channel is as good as before.
-            try await channel.declareQueue("q2")
-        }
-    }
-
     @Test func anErrorOnOneChannelLeavesTheOthersAlone() async throws {
         try await onBroker { connection in
             let other = try await connection.openChannel()
@@ -239,6 +225,10 @@ import Testing
             let channel = try await connection.openChannel()
             try await channel.declareQueue("mine")
             await expect(.permissionDenied) { try await channel.declareQueue("yours") }
+            let reader = try await connection.openChannel()
+            await expect(.permissionDenied) { _ = try await reader.consume("mine") }
+            let writer = try await connection.openChannel()
+            await expect(.permissionDenied) { try await writer.publish(AMQPMessage(text(""), routingKey: "mine")) }
             #expect(connection.isReady)
         }
     }
@@ -323,32 +313,6 @@ import Testing
         }
     }
 
-    @Test func publishersWaitWhileTheBrokerBlocksThem() async throws {
-        // A broker of its own: an alarm blocks everybody.
-        let broker = try await Broker.start()
-        let configuration = broker.configuration()
-        try await AMQPConnection.withConnection(configuration, logger: quiet) { connection in
-            let events = connection.events()
-            let channel = try await connection.openChannel()
-            try await channel.declareQueue("q")
-            try await broker.control("set_vm_memory_high_watermark", "0.00001")
-            // The broker says so after the first publish.
-            async let first: Void = channel.publish(AMQPMessage(text("1"), routingKey: "q"))
-            for await event in events where event.kind == .blocked { break }
-            #expect(connection.blockedReason != nil)
-            async let second: Void = channel.publish(AMQPMessage(text("2"), routingKey: "q"))
-            try await eventually("the second waits") {
-                connection.core.with { $0.channels[channel.id]?.queued.count == 1 }
-            }
-            try await broker.control("set_vm_memory_high_watermark", "0.6")
-            for await event in events where event.kind == .unblocked { break }
-            try await first
-            try await second
-            #expect(try await channel.inspectQueue("q").messages == 2)
-        }
-        try await broker.stop()
-    }
-
     @Test func transactions() async throws {
         try await onBroker { connection in
             let channel = try await connection.openChannel(.init(confirms: false))
@@ -372,7 +336,14 @@ import Testing
             let body = ByteBuffer(repeating: 5, count: 20_000_000)
             try await channel.publish(AMQPMessage(body, routingKey: "q"))
             #expect(try await channel.get("q")?.body == body)
-            try await channel.publish(AMQPMessage(ByteBuffer(repeating: 5, count: 20_000_001), routingKey: "q"))
+            let larger = AMQPMessage(ByteBuffer(repeating: 5, count: 20_000_001), routingKey: "q")
+            let error = await expect(.contentTooLarge) { try await channel.publish(larger) }
+            #expect(error?.retry == .permanent)
+            var configuration = connection.core.configuration
+            configuration.maximumMessageBytes += 1
+            try await AMQPConnection.withConnection(configuration, logger: quiet) { other in
+                try await other.withChannel { try await $0.publish(larger) }
+            }
             await expect(.channelClosed) { _ = try await channel.get("q") }
             #expect(connection.isReady)
         }

@@ -205,6 +205,35 @@ private func reply(_ method: AMQPMethod, _ channel: UInt16) -> AMQPFrame {
         }
     }
 
+    /// Found by fuzzing: a channel that is being closed was forgotten when its connection went away.
+    @Test(.timeLimit(.minutes(1)), arguments: [false, true])
+    func aCloseThatIsNotAnsweredIsNotWaitedForWithoutEnd(hangsUp: Bool) async throws {
+        let server = FakeServer { method, _ in
+            switch method {
+            case .queueDeclare, .channelClose: []
+            default: nil
+            }
+        }
+        try await server.run { configuration in
+            var configuration = configuration
+            configuration.operationTimeout = hangsUp ? .seconds(3_600) : .milliseconds(200)
+            try await AMQPConnection.withConnection(configuration, logger: quiet) { connection in
+                let channel = try await connection.openChannel()
+                async let declared = expect(hangsUp ? .connectionLost : .timedOut) {
+                    try await channel.declareQueue("q")
+                }
+                try await eventually("it is asked") {
+                    connection.core.with { $0.channels[channel.id]?.pending.count == 1 }
+                }
+                async let closed: Void = channel.close()
+                try await eventually("it is closing") { connection.core.with { $0.channels[channel.id] == nil } }
+                if hangsUp { try await server.socket.withLock { $0 }?.close() }
+                await closed
+                _ = await declared
+            }
+        }
+    }
+
     @Test func aConfirmThatNeverComesIsUnknownInTime() async throws {
         try await FakeServer().run { configuration in
             var configuration = configuration

@@ -16,11 +16,23 @@ public struct AMQPChannelSettings: Sendable, Hashable {
     /// How many unacknowledged messages a consumer may have, if it says nothing itself; at least 1.
     public var prefetch: UInt16 = 100
 
-    public init(confirms: Bool = true, window: Int = 1_000, resendsUnconfirmed: Bool = false, prefetch: UInt16 = 100) {
+    /// What becomes of a consumer that the broker cancels because its queue was deleted or moved: `false` ends it with
+    /// ``AMQPError/Code/consumerCancelled``; `true` declares the queue again, if it was declared over this connection,
+    /// or else waits for it to be there again, and goes on consuming. The queue is then another one, and may be empty.
+    public var resubscribes = false
+
+    public init(
+        confirms: Bool = true,
+        window: Int = 1_000,
+        resendsUnconfirmed: Bool = false,
+        prefetch: UInt16 = 100,
+        resubscribes: Bool = false
+    ) {
         self.confirms = confirms
         self.window = max(1, window)
         self.resendsUnconfirmed = resendsUnconfirmed
         self.prefetch = max(1, prefetch)
+        self.resubscribes = resubscribes
     }
 }
 
@@ -59,13 +71,22 @@ public final class AMQPChannel: Sendable {
     ///
     /// - Throws: with ``RetrySafety/notSent`` if it never left; otherwise as ``PublisherConfirm/wait()``.
     public func publish(_ message: AMQPMessage) async throws {
-        try await self.send(message).wait()
+        guard let tracer = self.core.telemetry.tracer else { return try await self.send(message).wait() }
+        try await Telemetry.publishing(message.exchange, count: 1, tracer) { try await self.send(message).wait() }
     }
 
     /// Publishes all of them in their order, with one wait for all confirms.
     ///
     /// - Throws: the first error after all have been waited for: some may have been confirmed.
     public func publish(_ messages: [AMQPMessage]) async throws {
+        guard let tracer = self.core.telemetry.tracer else { return try await self.publishAll(messages) }
+        let exchange = messages.first?.exchange ?? ""
+        try await Telemetry.publishing(exchange, count: messages.count, tracer) {
+            try await self.publishAll(messages)
+        }
+    }
+
+    private func publishAll(_ messages: [AMQPMessage]) async throws {
         var confirms: [PublisherConfirm] = []
         confirms.reserveCapacity(messages.count)
         var failure: (any Error)?
@@ -85,9 +106,18 @@ public final class AMQPChannel: Sendable {
 
     /// Publishes and returns as soon as the message has its place in the window; the confirm comes later.
     ///
+    /// The message carries the current trace; a span around the wait is only made by ``publish(_:)-(AMQPMessage)``.
+    ///
     /// - Throws: with ``RetrySafety/notSent``: the message has not left. `CancellationError` likewise.
     public func send(_ message: AMQPMessage) async throws -> PublisherConfirm {
         try Task.checkCancellation()
+        guard let instrument = self.core.telemetry.instrument else { return try await self.sendAsItIs(message) }
+        var traced = message
+        Telemetry.inject(instrument, into: &traced)
+        return try await self.sendAsItIs(traced)
+    }
+
+    private func sendAsItIs(_ message: AMQPMessage) async throws -> PublisherConfirm {
         if let confirm = try self.core.with({ state throws(AMQPError) in
             try state.publishNow(message, on: self.id, now: .now())
         }) {
@@ -119,12 +149,16 @@ public final class AMQPChannel: Sendable {
     ///   - prefetch: unacknowledged messages at most; the channel's setting if left out.
     ///   - automaticAcknowledgement: the broker forgets a message as it sends it. What is in memory is lost when the
     ///     process dies; while more than 1,000 wait here, reading stops for the whole connection.
+    ///   - resubscribes: see ``AMQPChannelSettings/resubscribes``, whose value counts if it is left out. It is tried
+    ///     with ``AMQPConfiguration/backoff`` until it succeeds; ``AMQPEvent/Kind/consumerCancelled`` and
+    ///     ``AMQPEvent/Kind/consumerResubscribed`` tell of it.
     public func consume(
         _ queue: String,
         tag: String? = nil,
         prefetch: UInt16? = nil,
         automaticAcknowledgement: Bool = false,
         exclusive: Bool = false,
+        resubscribes: Bool? = nil,
         arguments: AMQPTable = [:]
     ) async throws -> AMQPConsumer {
         guard !queue.isEmpty else {
@@ -154,7 +188,8 @@ public final class AMQPChannel: Sendable {
                 queue: queue,
                 request: request,
                 prefetch: count,
-                buffer: buffer
+                buffer: buffer,
+                resubscribes: resubscribes ?? channel.settings.resubscribes
             )
             return (qos, consume)
         }

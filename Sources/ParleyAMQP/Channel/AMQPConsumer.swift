@@ -3,7 +3,7 @@
 /// It is back-pressured: the broker sends at most the prefetch ahead of what was acknowledged. It lives through lost
 /// connections, after which unacknowledged messages come again, marked as redelivered. It ends when it is cancelled or
 /// its channel is closed, and throws ``AMQPError/Code/consumerCancelled`` when the broker takes it away (its queue was
-/// deleted), or the error that closed its channel.
+/// deleted) and it does not resubscribe, or the error that closed its channel.
 public struct AMQPConsumer: AsyncSequence, Sendable {
     public typealias Element = AMQPDelivery
 

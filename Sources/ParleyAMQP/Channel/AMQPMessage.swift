@@ -51,6 +51,18 @@ public struct AMQPDelivery: Sendable {
     let tag: Tag
     let channel: AMQPChannel
 
+    /// Differs after the channel was opened anew: tags of another generation are void.
+    public var generation: UInt64 { self.tag.generation }
+
+    /// Whether the delivery can no longer be settled, because its channel has been opened anew since, or is gone; the
+    /// broker delivers the message again. It never turns back to `false`; it says nothing about a settled delivery.
+    public var isStale: Bool {
+        self.channel.core.with { state in
+            guard let channel = state.channels[self.channel.id] else { return true }
+            return !channel.machine.isOpen || channel.ledger.generation != self.tag.generation
+        }
+    }
+
     /// Tells the broker that the message is done with; with `multiple`, all of its channel up to this one.
     ///
     /// - Throws: ``AMQPError/Code/staleDelivery`` if its connection or channel is gone (the message will be delivered

@@ -1,3 +1,4 @@
+internal import CoreMetrics
 internal import DequeModule
 internal import NIOCore
 internal import ParleyCore
@@ -155,8 +156,9 @@ extension ConnectionState {
     private func record(_ method: AMQPMethod, _ reply: Reply, on channel: ChannelState) {
         switch method {
         case .basicGet(let get):
-            guard case .content(let content) = reply, case .basicGetOk(let got) = content.method, !get.noAck
-            else { return }
+            guard case .content(let content) = reply, case .basicGetOk(let got) = content.method else { return }
+            self.metrics?.delivered.increment()
+            guard !get.noAck else { return }
             if channel.ledger.delivered(got.deliveryTag) == .violation {
                 self.violation("a delivery tag that does not rise", code: 505)
             }
@@ -206,6 +208,7 @@ extension ConnectionState {
         guard let consumer, let handle = channel.handle else {
             return self.requeue(deliver.deliveryTag, on: channel)
         }
+        self.metrics?.delivered.increment()
         let delivery = AMQPDelivery(
             body: content.body,
             properties: content.properties,
@@ -238,8 +241,18 @@ extension ConnectionState {
             throw AMQPError(.alreadySettled, "the consumer acknowledges automatically: there is nothing to settle")
         }
         guard channel.machine.isOpen else { throw stale }
+        let before = channel.ledger.unsettled
         switch channel.ledger.settle(tag.value, generation: tag.generation, multiple: multiple) {
-        case .send: self.send(method, channel: channel.number)
+        case .send:
+            self.send(method, channel: channel.number)
+            if let metrics {
+                let count = before - channel.ledger.unsettled
+                if case .basicAck = method {
+                    metrics.acked.increment(by: count)
+                } else {
+                    metrics.rejected.increment(by: count)
+                }
+            }
         case .stale: throw stale
         case .alreadySettled:
             throw AMQPError(.alreadySettled, "the delivery was settled before: settle each one once")
@@ -247,14 +260,12 @@ extension ConnectionState {
     }
 
     private func cancelledByPeer(_ channel: ChannelState, tag: String) {
-        guard let consumer = channel.consumers.removeValue(forKey: tag) else { return }
+        guard let consumer = channel.consumers[tag] else { return }
         let error = AMQPError(
             .consumerCancelled,
             "the broker cancelled the consumer of \(consumer.queue): declare the queue and consume again"
         )
-        consumer.buffer.finish(error, discarding: false)
-        self.fullConsumers.remove(consumer.buffer.id)
-        self.emit(AMQPEvent(kind: .consumerCancelled, detail: tag, error: error))
+        self.lose(tag, of: channel, error: error, discarding: false)
     }
 
     /// The consumer was cancelled on this side: what it had not taken goes back.
@@ -339,8 +350,9 @@ extension ConnectionState {
         channel.ledger = DeliveryLedger(generation: channel.ledger.generation + 1)
         // What was not taken will be delivered again, under a tag that can be settled.
         for consumer in channel.consumers.values { consumer.buffer.clear() }
+        for tag in channel.consumers.keys { channel.consumers[tag]?.isSuspended = false }
         if channel.settings.resendsUnconfirmed {
-            let open = channel.confirms.reset()
+            let open = self.loseConfirms(of: channel)
             channel.resend.insert(contentsOf: open.filter { !$0.completion.isDone }, at: 0)
         } else {
             self.failPublishes(of: channel, error: lost)

@@ -1,3 +1,4 @@
+internal import CoreMetrics
 internal import DequeModule
 internal import NIOCore
 internal import ParleyCore
@@ -41,6 +42,13 @@ extension ConnectionState {
     ) throws(AMQPError)
         -> PublisherConfirm
     {
+        let most = self.configuration.maximumMessageBytes
+        guard message.body.readableBytes <= most else {
+            throw AMQPError(
+                .contentTooLarge,
+                "a message of \(message.body.readableBytes) bytes, the limit here is \(most): send less"
+            )
+        }
         let deadline = now + .nanoseconds(self.configuration.publishTimeout.nanoseconds)
         let kept = channel.settings.resendsUnconfirmed ? message : nil
         let confirm = PublisherConfirm(bytes: message.body.readableBytes, message: kept, deadline: deadline)
@@ -76,8 +84,10 @@ extension ConnectionState {
         } catch {
             throw AMQPError(error)
         }
+        self.metrics?.published.increment()
         if channel.settings.confirms {
             _ = channel.confirms.published(confirm, bytes: confirm.bytes)
+            self.metrics?.inFlight.increment()
         } else {
             confirm.completion.complete(.success(()))
         }
@@ -132,8 +142,23 @@ extension ConnectionState {
         switch channel.confirms.received(ack: ack, number: number, multiple: multiple) {
         case .violation: self.violation("a confirm of a publish that never was", code: 503)
         case .settle(let all):
+            if let metrics { self.measure(all, metrics) }
             for settled in all { Self.complete(settled) }
             self.drainPublishers(of: channel)
+        }
+    }
+
+    private func measure(_ all: [ConfirmMachine<PublisherConfirm>.Settled], _ metrics: Telemetry.Handles) {
+        metrics.inFlight.decrement(by: Double(all.count))
+        let now = NIODeadline.now()
+        for settled in all {
+            switch settled.outcome {
+            case .acked: metrics.confirmed.increment()
+            case .nacked: metrics.nacked.increment()
+            case .returned: metrics.returned.increment()
+            }
+            let sent = settled.token.deadline - .nanoseconds(self.configuration.publishTimeout.nanoseconds)
+            metrics.confirmTime.recordNanoseconds((now - sent).nanoseconds)
         }
     }
 
@@ -172,6 +197,7 @@ extension ConnectionState {
         {
             return
         }
+        self.metrics?.returned.increment()
         self.emit(AMQPEvent(kind: .returned, detail: "\(method.exchange) \(method.routingKey): \(method.replyText)"))
     }
 
@@ -183,9 +209,18 @@ extension ConnectionState {
         if error.code == .closed {
             unknown = AMQPError(.channelClosed, "closed before the confirm: the outcome is unknown", retry: .mayHaveRun)
         }
-        for confirm in channel.confirms.reset() { confirm.completion.complete(.failure(unknown)) }
+        let open = self.loseConfirms(of: channel)
+        self.metrics?.unknown.increment(by: open.count + channel.resend.count)
+        for confirm in open { confirm.completion.complete(.failure(unknown)) }
         for confirm in channel.resend { confirm.completion.complete(.failure(unknown)) }
         channel.resend = []
+    }
+
+    /// What no confirm will come for any more.
+    func loseConfirms(of channel: ChannelState) -> [PublisherConfirm] {
+        let open = channel.confirms.reset()
+        self.metrics?.inFlight.decrement(by: Double(open.count))
+        return open
     }
 
     func sweepPublishes(of channel: ChannelState, now: NIODeadline) -> Bool {

@@ -8,6 +8,10 @@ struct ConsumerState {
     var prefetch: UInt16
     var automatic: Bool { self.request.noAck }
     var buffer: ConsumerBuffer
+    /// Whether it is started again after the broker has cancelled it.
+    var resubscribes = false
+    /// The broker has cancelled it, and it waits to be started again.
+    var isSuspended = false
 }
 
 /// The deliveries that a consumer has not taken yet.

@@ -17,8 +17,25 @@ public struct AMQPConfiguration: Sendable {
         enum Kind: Sendable {
             case plain(user: String, password: String)
             case external
+            case provider(@Sendable () async throws -> Secret)
         }
         let kind: Kind
+
+        /// What a provider gives. Its description holds no secret.
+        public struct Secret: Sendable, CustomStringConvertible {
+            public var user: String
+            public var secret: String
+            /// How long it is good from now on; `nil` is without end.
+            public var validFor: Duration?
+
+            public init(user: String, secret: String, validFor: Duration? = nil) {
+                self.user = user
+                self.secret = secret
+                self.validFor = validFor
+            }
+
+            public var description: String { "Secret(user: \(self.user))" }
+        }
 
         /// SASL PLAIN. Without TLS the password travels readable.
         public static func plain(user: String, password: String) -> Credentials {
@@ -26,6 +43,15 @@ public struct AMQPConfiguration: Sendable {
         }
         /// SASL EXTERNAL: the broker takes the user from the client certificate.
         public static let external = Credentials(kind: .external)
+        /// SASL PLAIN with what `provide` gives, for example an OAuth 2 token as the secret.
+        ///
+        /// It is asked before each connection, and again when a fifth of ``Secret/validFor`` is left; that secret goes
+        /// to the broker over the open connection. What it throws counts as a failed try to connect, which ends
+        /// ``AMQPConnection/run()`` only if it is the first and says ``RetrySafety/permanent``. It has
+        /// ``AMQPConfiguration/connectTimeout`` and must then heed the cancellation of its task.
+        public static func provider(_ provide: @escaping @Sendable () async throws -> Secret) -> Credentials {
+            Credentials(kind: .provider(provide))
+        }
     }
 
     public struct TLS: Sendable {
@@ -52,7 +78,8 @@ public struct AMQPConfiguration: Sendable {
     public var maximumChannels: UInt16 = 2_047
     /// The largest frame in bytes, at least 4,096; the broker may allow less.
     public var maximumFrameSize: UInt32 = 131_072
-    /// A larger message from the broker closes its channel.
+    /// A larger message from the broker closes its channel; a larger one of ours is refused before a byte is sent.
+    /// RabbitMQ's own limit is 128 MiB, from 4.0 on 16 MiB, and it reads the whole message before it refuses it.
     public var maximumMessageBytes = 128 * 1_024 * 1_024
     /// Publishes wait while more than this is on its way into the socket. One message may go over it.
     public var maximumBufferedBytes = 4 * 1_024 * 1_024

@@ -87,7 +87,17 @@ extension AMQPConnection {
 
     /// Makes one connection, recovers what was on it, and returns when it has ended.
     private func connect(to endpoint: AMQPConfiguration.Endpoint) async throws {
-        let (epoch, opened, ended) = self.core.with { $0.begin() }
+        let secret: AMQPConfiguration.Credentials.Secret?
+        do {
+            secret = try await self.secret()
+        } catch {
+            self.core.with { state in
+                state.lastError = error
+                state.emit(AMQPEvent(kind: .disconnected, error: error))
+            }
+            throw error
+        }
+        guard let (epoch, opened, ended) = self.core.with({ $0.begin(secret) }) else { return }
         do {
             try await SocketHandler.connect(self.core, to: endpoint, epoch: epoch)
         } catch {
@@ -122,14 +132,29 @@ extension AMQPConnection {
         }
         self.logger.info("amqp.connection.ready")
         let generation = self.wakeUp.generation
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await Self.uncancelled(ended) }
+        await withTaskGroup(of: Bool.self) { group in
+            group.addTask {
+                await Self.uncancelled(ended)
+                return true
+            }
+            group.addTask {
+                await self.keepSubscribed()
+                return false
+            }
+            group.addTask {
+                await self.keepSecretFresh(secret)
+                return false
+            }
             group.addTask {
                 if !self.isEnding { await self.wakeUp.wait(after: generation, until: nil, on: self.time) }
-                guard self.isEnding else { return }
+                // Cancelled, this task may hear of it before the handler that asks for the end.
+                if Task.isCancelled { self.shutDownGracefully() }
+                guard self.isEnding else { return true }
                 await self.sayGoodBye(epoch: epoch)
+                return true
             }
-            await group.next()
+            while let ends = await group.next(), !ends {}
+            group.cancelAll()
             self.wakeUp.ring()
         }
         await Self.uncancelled(ended)
@@ -172,7 +197,7 @@ extension AMQPConnection {
     // MARK: - Recovery
 
     private func recover() async throws {
-        try await self.recoverTopology()
+        try await self.recoverTopology(self.core.with { $0.topology })
         // In the order in which they were opened. A channel that is opened meanwhile waits for the end of recovery.
         for id in self.core.with({ $0.channels.values.filter(\.recovers).map(\.id).sorted() }) {
             try await self.start(id)
@@ -186,7 +211,7 @@ extension AMQPConnection {
         }
     }
 
-    private func request(_ method: AMQPMethod, on id: UInt64) async throws -> Reply {
+    func request(_ method: AMQPMethod, on id: UInt64) async throws -> Reply {
         let completion = try self.core.with { state throws(AMQPError) in
             try state.call(
                 method,
@@ -208,7 +233,7 @@ extension AMQPConnection {
             }
             if settings.confirms { _ = try await self.request(.confirmSelect(.init()), on: id) }
             var refused: (tag: String, error: AMQPError)?
-            for (tag, consumer) in consumers.sorted(by: { $0.key < $1.key }) {
+            for (tag, consumer) in consumers.sorted(by: { $0.key < $1.key }) where !consumer.isSuspended {
                 do {
                     _ = try await self.request(.basicQos(.init(prefetchCount: consumer.prefetch)), on: id)
                     _ = try await self.request(.basicConsume(consumer.request), on: id)
@@ -219,9 +244,8 @@ extension AMQPConnection {
             }
             guard let refused else { break }
             self.core.with { state in
-                guard let consumer = state.channels[id]?.consumers.removeValue(forKey: refused.tag) else { return }
-                consumer.buffer.finish(refused.error, discarding: true)
-                state.emit(AMQPEvent(kind: .consumerCancelled, detail: refused.tag, error: refused.error))
+                guard let channel = state.channels[id] else { return }
+                state.lose(refused.tag, of: channel, error: refused.error, discarding: true)
             }
         }
         self.core.with { state in
@@ -234,7 +258,7 @@ extension AMQPConnection {
         }
     }
 
-    private func open(_ id: UInt64) async throws -> Bool {
+    func open(_ id: UInt64) async throws -> Bool {
         let completion: Completion<Reply>? = try self.core.with { state throws(AMQPError) in
             guard let channel = state.channels[id] else { return nil }
             return try state.open(
@@ -247,9 +271,9 @@ extension AMQPConnection {
         return true
     }
 
-    private func recoverTopology() async throws {
-        let requests = self.core.with { $0.topology.requests() }
-        let names = self.core.with { Array($0.topology.queues.keys) }
+    func recoverTopology(_ topology: Topology) async throws {
+        let requests = topology.requests()
+        let names = Array(topology.queues.keys)
         guard !requests.isEmpty else { return }
         var id: UInt64?
         func channel() async throws -> UInt64 {
@@ -305,7 +329,7 @@ extension AMQPConnection {
         }
     }
 
-    private func dropChannel(_ id: UInt64?) {
+    func dropChannel(_ id: UInt64?) {
         guard let id else { return }
         self.core.with { state in
             guard let channel = state.channels[id] else { return }

@@ -141,19 +141,6 @@ public final class AMQPConnection: Service, Sendable {
     /// Channel numbers in use now, those included that the broker has not yet given back.
     public var openChannels: Int { self.core.with { $0.machine.isOpen ? $0.numbers.inUse : 0 } }
 
-    /// Hands the broker a new secret (OAuth 2 token) for the connection that is open now.
-    public func updateSecret(_ secret: String, reason: String) async throws {
-        try await self.ready()
-        let reply = try self.core.with { state throws(AMQPError) in
-            let method = AMQPMethod.ConnectionUpdateSecret(newSecret: Array(secret.utf8), reason: reason)
-            if let error = state.trySend(.connectionUpdateSecret(method), channel: 0) { throw error }
-            let reply = Completion<Reply>()
-            state.secretReplies.append(reply)
-            return reply
-        }
-        _ = try await reply.value()
-    }
-
     /// Waits until the connection is usable.
     public func ready() async throws {
         let waiter: Completion<Void>? = try self.core.with { state throws(AMQPError) in

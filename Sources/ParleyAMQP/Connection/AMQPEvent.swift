@@ -3,6 +3,7 @@ public struct AMQPEvent: Sendable, CustomStringConvertible {
     public struct Kind: Hashable, Sendable, CustomStringConvertible {
         private enum Name: String {
             case connected, disconnected, recovered, blocked, unblocked, channelClosed, consumerCancelled
+            case consumerResubscribed, secretRenewed, secretFailed
             case topologyFailed, queueRenamed, returned
         }
 
@@ -22,6 +23,12 @@ public struct AMQPEvent: Sendable, CustomStringConvertible {
         public static let channelClosed = Kind(name: .channelClosed)
         /// The broker cancelled the consumer ``AMQPEvent/detail``, or refused it on recovery.
         public static let consumerCancelled = Kind(name: .consumerCancelled)
+        /// The consumer ``AMQPEvent/detail``, which the broker had cancelled, has been started again.
+        public static let consumerResubscribed = Kind(name: .consumerResubscribed)
+        /// The broker has taken the credentials provider's next secret.
+        public static let secretRenewed = Kind(name: .secretRenewed)
+        /// The next secret could not be had or handed over; it is tried again.
+        public static let secretFailed = Kind(name: .secretFailed)
         /// ``AMQPEvent/detail`` could not be declared again on recovery and was skipped.
         public static let topologyFailed = Kind(name: .topologyFailed)
         /// A queue that the broker had named has another name since recovery: `old → new`.

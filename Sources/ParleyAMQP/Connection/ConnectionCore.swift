@@ -9,12 +9,14 @@ internal import Synchronization
 final class ConnectionCore: Sendable {
     let configuration: AMQPConfiguration
     let eventLoop: any EventLoop
+    let telemetry: Telemetry
     private let state: Mutex<ConnectionState>
 
     init(configuration: AMQPConfiguration, eventLoop: any EventLoop) {
         self.configuration = configuration
         self.eventLoop = eventLoop
-        self.state = Mutex(ConnectionState(configuration: configuration))
+        self.telemetry = Telemetry(connection: configuration.connectionName)
+        self.state = Mutex(ConnectionState(configuration: configuration, metrics: self.telemetry.metrics))
     }
 
     /// Changes the state, then does what the change asks for: writes, ends the socket, stops or starts reading.
@@ -190,11 +192,12 @@ final class ConnectionCore: Sendable {
 extension ConnectionState {
     /// Whether something waits that time could fail.
     var hasDeadlines: Bool {
-        !self.readyWaiters.isEmpty
+        !self.readyWaiters.isEmpty || !self.secretReplies.isEmpty
             || self.channels.values.contains {
                 !$0.pending.isEmpty || !$0.queued.isEmpty || !$0.resend.isEmpty || !$0.readyWaiters.isEmpty
                     || $0.confirms.unconfirmed > 0
             }
+            || self.byNumber.values.contains { !$0.pending.isEmpty }
     }
 }
 

@@ -1,3 +1,4 @@
+internal import CoreMetrics
 internal import DequeModule
 internal import NIOCore
 internal import ParleyCore
@@ -16,6 +17,7 @@ final class ConnectionState {
     }
 
     let configuration: AMQPConfiguration
+    let metrics: Telemetry.Handles?
     var phase: Phase = .idle
     /// Counts the sockets: what an older one still says is ignored.
     var epoch: UInt64 = 0
@@ -29,7 +31,12 @@ final class ConnectionState {
     var lastError: AMQPError?
     var serverProperties: AMQPTable = [:]
     var blockedReason: String?
-    var secretReplies: Deque<Completion<Reply>> = []
+    private var blockedSince: NIODeadline?
+    private var wasOpen = false
+    /// Answered in order; one that gave up keeps its place.
+    var secretReplies: Deque<Waiter> = []
+    /// What this connection logs in with; nothing with a client certificate.
+    var secret: AMQPConfiguration.Credentials.Secret?
 
     var channels: [UInt64: ChannelState] = [:]
     var byNumber: [UInt16: ChannelState] = [:]
@@ -38,6 +45,9 @@ final class ConnectionState {
     var publishersWaiting: Set<UInt64> = []
     var readyWaiters: [Waiter] = []
     var fullConsumers: Set<UInt64> = []
+    /// Consumers to start again; at most one entry for each that is there.
+    var lostConsumers: [LostConsumer] = []
+    let consumerLost = Signal()
     var nextID: UInt64 = 0
     var observers: [UInt64: AsyncStream<AMQPEvent>.Continuation] = [:]
     var sweepScheduled = false
@@ -45,8 +55,9 @@ final class ConnectionState {
     /// What the shell has to do after the lock is released.
     var mustEndSocket = false
 
-    init(configuration: AMQPConfiguration) {
+    init(configuration: AMQPConfiguration, metrics: Telemetry.Handles? = nil) {
         self.configuration = configuration
+        self.metrics = metrics
         self.tuning = ConnectionMachine.Tuning(channelMax: 1, frameMax: 4_096, heartbeat: 0)
         self.machine = Self.machine(configuration)
     }
@@ -54,7 +65,7 @@ final class ConnectionState {
     static func machine(_ configuration: AMQPConfiguration) -> ConnectionMachine {
         let mechanism =
             switch configuration.credentials.kind {
-            case .plain: "PLAIN"
+            case .plain, .provider: "PLAIN"
             case .external: "EXTERNAL"
             }
         let wanted = ConnectionMachine.Tuning(
@@ -76,7 +87,17 @@ final class ConnectionState {
 
     // MARK: - The socket
 
-    func begin() -> (epoch: UInt64, opened: Completion<ConnectionMachine.Tuning>, ended: Completion<Void>) {
+    /// `nil` if there is to be no connection any more.
+    func begin(
+        _ secret: AMQPConfiguration.Credentials.Secret?
+    )
+        -> (epoch: UInt64, opened: Completion<ConnectionMachine.Tuning>, ended: Completion<Void>)?
+    {
+        switch self.phase {
+        case .draining, .closed: return nil
+        case .idle, .connecting, .recovering, .ready: break
+        }
+        self.secret = secret
         let opened = Completion<ConnectionMachine.Tuning>()
         let ended = Completion<Void>()
         self.epoch += 1
@@ -168,16 +189,17 @@ final class ConnectionState {
             }
         case .connectionBlocked(let blocked):
             self.blockedReason = blocked.reason
+            self.blockedSince = self.blockedSince ?? .now()
             self.emit(AMQPEvent(kind: .blocked, detail: blocked.reason))
         case .connectionUnblocked:
-            self.blockedReason = nil
+            self.unblocked()
             self.emit(AMQPEvent(kind: .unblocked))
             self.drainPublishers()
         case .connectionUpdateSecretOk:
             guard let reply = self.secretReplies.popFirst() else {
                 return self.violation("connection.update-secret-ok out of turn", code: 503)
             }
-            reply.complete(.success(.method(method)))
+            reply.completion.complete(.success(()))
         default:
             self.violation("\(method.name) on channel 0", code: 503)
         }
@@ -204,11 +226,11 @@ final class ConnectionState {
             ]
             if let name = self.configuration.connectionName { properties["connection_name"] = .string(name) }
             var answer = AMQPMethod.ConnectionStartOk(clientProperties: properties, locale: "en_US")
-            switch self.configuration.credentials.kind {
-            case .plain(let user, let password):
+            if let secret = self.secret {
                 answer.mechanism = "PLAIN"
-                answer.response = [0] + Array(user.utf8) + [0] + Array(password.utf8)
-            case .external: answer.mechanism = "EXTERNAL"
+                answer.response = [0] + Array(secret.user.utf8) + [0] + Array(secret.secret.utf8)
+            } else {
+                answer.mechanism = "EXTERNAL"
             }
             if let error = self.trySend(.connectionStartOk(answer), channel: 0) { self.fail(error) }
         }
@@ -219,8 +241,17 @@ final class ConnectionState {
         if self.tuning.frameMax == 0 { self.tuning.frameMax = max(4_096, self.configuration.maximumFrameSize) }
         self.numbers = ChannelNumbers(maximum: tuning.channelMax)
         self.phase = .recovering
+        if self.wasOpen { self.metrics?.reconnects.increment() }
+        self.wasOpen = true
         self.opened?.complete(.success(tuning))
         self.emit(AMQPEvent(kind: .connected))
+    }
+
+    private func unblocked() {
+        self.blockedReason = nil
+        guard let since = self.blockedSince else { return }
+        self.blockedSince = nil
+        self.metrics?.blockedTime.recordNanoseconds((NIODeadline.now() - since).nanoseconds)
     }
 
     // MARK: - Endings
@@ -254,17 +285,20 @@ final class ConnectionState {
     /// The socket is gone: whatever waited for it is told, whatever recovers stays.
     func socketEnded(core: ConnectionCore) {
         let ending = self.machine.socketEnded()
-        let error = self.lastError ?? Self.error(for: ending)
+        let error = self.lastError ?? self.error(for: ending)
         self.lastError = error
         self.socket = nil
         self.heartbeat = nil
         self.output = OutputQueue()
         self.fullConsumers = []
-        self.blockedReason = nil
+        self.lostConsumers = []
+        self.unblocked()
         self.opened?.complete(.failure(error))
-        for reply in self.secretReplies { reply.complete(.failure(error.with(retry: .mayHaveRun))) }
+        for reply in self.secretReplies { reply.completion.complete(.failure(error.with(retry: .mayHaveRun))) }
         self.secretReplies = []
+        let closing = self.closingChannels
         self.byNumber = [:]
+        for channel in closing { self.connectionLost(channel, error: error, keeps: false) }
         // A farewell of ours is the end; one of the broker's (an operator, a shutdown) is a loss like any other.
         let wanted = ending == .expected && error.code == .closed
         let keeps = self.configuration.recovers && !wanted
@@ -281,11 +315,14 @@ final class ConnectionState {
         self.ended?.complete(.success(()))
     }
 
-    private static func error(for ending: ConnectionMachine.Ending) -> AMQPError {
-        switch ending {
-        case .duringAuthentication:
+    private func error(for ending: ConnectionMachine.Ending) -> AMQPError {
+        // Such a broker answers bad credentials in words: if it hangs up without any, it was not about them.
+        let capabilities = self.serverProperties["capabilities"]?.table
+        let speaks = capabilities?["authentication_failure_close"] == true
+        return switch ending {
+        case .duringAuthentication where !speaks:
             AMQPError(.accessRefused, "the broker hung up on our credentials: check user, password and mechanism")
-        case .duringOpening:
+        case .duringAuthentication, .duringOpening:
             AMQPError(.cannotConnect, "the peer hung up during the handshake: check host and port", retry: .notSent)
         case .lost: AMQPError(.connectionLost, "the connection ended without a farewell", retry: .mayHaveRun)
         case .expected: AMQPError(.closed, "the connection was closed on this side", retry: .notSent)
@@ -304,6 +341,11 @@ final class ConnectionState {
         self.observers = [:]
     }
 
+    /// Channels that are over for their user, and wait for the broker's close-ok with whoever still waits on them.
+    private var closingChannels: [ChannelState] {
+        self.byNumber.values.filter { self.channels[$0.id] == nil }
+    }
+
     // MARK: - Time
 
     /// Fails what has waited too long. Returns whether something goes on waiting.
@@ -318,8 +360,11 @@ final class ConnectionState {
             if waiter.deadline <= now { waiter.completion.complete(.failure(late)) }
             return waiter.completion.isDone
         }
-        var waiting = !self.readyWaiters.isEmpty
+        let silent = AMQPError(.timedOut, "no answer to the new secret in time", retry: .mayHaveRun)
+        for reply in self.secretReplies where reply.deadline <= now { reply.completion.complete(.failure(silent)) }
+        var waiting = !self.readyWaiters.isEmpty || !self.secretReplies.isEmpty
         for channel in self.channels.values where self.sweep(channel, now: now) { waiting = true }
+        for channel in self.closingChannels where self.sweep(channel, now: now) { waiting = true }
         return waiting
     }
 }

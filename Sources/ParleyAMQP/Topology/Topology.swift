@@ -71,6 +71,23 @@ struct Topology: Sendable {
         )
     }
 
+    /// What `queue` needs to be as it was: itself, its bindings, and the exchanges and bindings that lead to them.
+    func part(ofQueue name: String) -> Topology {
+        var part = Topology()
+        if let queue = self.queues[name] { part.queues[name] = queue }
+        part.bindings = self.bindings.filter { $0.toQueue && $0.destination == name }
+        var sources = part.bindings.map(\.source)
+        while let source = sources.popLast() {
+            guard part.exchanges[source] == nil, let exchange = self.exchanges[source] else { continue }
+            part.exchanges[source] = exchange
+            for binding in self.bindings where !binding.toQueue && binding.destination == source {
+                part.bindings.append(binding)
+                sources.append(binding.source)
+            }
+        }
+        return part
+    }
+
     private mutating func removeBindings(where matches: (Binding) -> Bool) {
         let gone = self.bindings.filter(matches)
         for binding in gone { self.bindings.remove(binding) }

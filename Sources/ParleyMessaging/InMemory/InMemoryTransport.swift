@@ -10,7 +10,7 @@ public final class InMemoryTransport: MessageTransport {
     public static let maximumMessages = 1_000_000
 
     private struct State {
-        var queues: [String: InMemoryQueue] = [:]
+        var queues: [String: LaneQueue<Void>] = [:]
         var letters: [DeadLetter] = []
         var nextSequence: Int64 = 1
         var nextHolder: UInt64 = 1
@@ -52,7 +52,7 @@ public final class InMemoryTransport: MessageTransport {
     public func declare(_ group: ConsumerGroup) async throws {
         self.state.withLock { state in
             if state.queues[group.name] == nil {
-                state.queues[group.name] = InMemoryQueue(group: group)
+                state.queues[group.name] = LaneQueue(group: group)
             } else {
                 state.queues[group.name]?.redeclare(group)
             }
@@ -76,7 +76,12 @@ public final class InMemoryTransport: MessageTransport {
             let names = Array(state.queues.keys)
             for message in messages {
                 for name in names where state.queues[name]?.group.takes(topic: message.topic) == true {
-                    state.queues[name]?.append(message, sequence: state.nextSequence, now: now)
+                    state.queues[name]?.append(
+                        message,
+                        (),
+                        sequence: state.nextSequence,
+                        publishedAt: now
+                    )
                 }
                 state.nextSequence += 1
             }
@@ -134,7 +139,7 @@ public final class InMemoryTransport: MessageTransport {
                     state.bury(
                         entry.message,
                         group: group,
-                        reason: "delivered \(entry.attempts) times and never settled",
+                        reason: LaneQueue<Void>.neverSettled(entry.attempts),
                         attempts: entry.attempts,
                         at: now
                     )
@@ -195,7 +200,12 @@ extension InMemoryTransport: DeadLetterStore {
         let count = self.state.withLock { state in
             let chosen = state.letters.filter { ids.contains($0.id) && state.queues[$0.group] != nil }
             for letter in chosen {
-                state.queues[letter.group]?.append(letter.message, sequence: state.nextSequence, now: now)
+                state.queues[letter.group]?.append(
+                    letter.message,
+                    (),
+                    sequence: state.nextSequence,
+                    publishedAt: now
+                )
                 state.nextSequence += 1
                 state.letters.removeAll { $0.id == letter.id }
             }

@@ -4,8 +4,8 @@ public import ParleyRabbitMQ
 
 /// A virtual host of RabbitMQ: queues and consumers by the management API, dead letters by a transport.
 ///
-/// Numbers are the broker's statistics and lag by up to five seconds. What a plain queue does not tell (delayed, dead)
-/// is unknown.
+/// Numbers are the broker's statistics and lag by up to five seconds. The queues that stand beside a group's own (its
+/// dead letters, its delays, its bookkeeping) are shown as figures of the group.
 public struct RabbitMQBusInspector: BusInspector {
     private let management: RabbitMQManagement
     private let virtualHost: String
@@ -30,12 +30,27 @@ public struct RabbitMQBusInspector: BusInspector {
 
     public func queues() async throws -> [BusQueue] {
         let now = self.time.wallTime
-        return try await self.management.queues(in: self.virtualHost).sorted { $0.name < $1.name }.map { queue in
+        let queues = try await self.management.queues(in: self.virtualHost).sorted { $0.name < $1.name }
+        let names = Set(queues.map(\.name))
+        var dead: [String: Int] = [:]
+        var delayed: [String: Int] = [:]
+        let own = queues.filter { queue in
+            switch GroupQueues.role(of: queue.name, isQueue: { names.contains($0) }) {
+            case .messages: return true
+            case .deadLetters(let group): dead[group] = queue.messages
+            case .delay(let group): delayed[group, default: 0] += queue.messages ?? 0
+            case .bookkeeping: break
+            }
+            return false
+        }
+        return own.map { queue in
             BusQueue(
                 queue: queue.name,
                 messages: queue.messages,
                 ready: queue.ready,
                 unacknowledged: queue.unacknowledged,
+                delayed: dead[queue.name] == nil ? nil : delayed[queue.name] ?? 0,
+                dead: dead[queue.name],
                 consumers: queue.consumers,
                 inRate: queue.publishRate,
                 outRate: queue.deliverRate,

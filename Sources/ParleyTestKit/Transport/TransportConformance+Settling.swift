@@ -184,8 +184,7 @@ extension TransportConformance {
                 }
             }
         }
-        let figures = try await scene.statistics()
-        try expect([figures.delayed, figures.deadLettered], equals: [1, 1], "delayed and dead-lettered")
+        try await scene.expect([1, 1], "delayed and dead-lettered") { [$0.delayed, $0.deadLettered] }
     }
 
     private static func settleFormerAttempt(_ bench: Bench) async throws {
@@ -212,7 +211,7 @@ extension TransportConformance {
             let delivery = try await scene.transport.withSubscription(to: "group", prefetch: 5) { try await $0.one() }
             try expect(delivery.attempt, equals: attempt, "the number of the attempt")
         }
-        try expect(try await scene.statistics().ready, equals: 1, "messages that are ready again")
+        try await scene.expect([1], "messages that are ready again") { [$0.ready] }
     }
 
     private static func unseenGoesBack(_ bench: Bench) async throws {
@@ -224,7 +223,7 @@ extension TransportConformance {
             try await scene.transport.settle(delivery.id, .ack)
             return delivery.message.id
         }
-        try expect(try await scene.statistics().ready, equals: 4, "messages that are ready again")
+        try await scene.expect([4], "messages that are ready again") { [$0.ready] }
         let rest = try await scene.drain(4)
         try expect((rest.map(\.message.id) + [first]).sorted(), equals: ["1", "2", "3", "4", "5"], "all messages")
         try expect(rest.map(\.attempt), equals: [1, 1, 1, 1], "the attempts of what nobody had received")

@@ -98,9 +98,10 @@ extension TransportConformance {
                 for number in 0..<total {
                     try await handles[number % 2].publish("\(number)", key: number % 3 == 0 ? nil : "k\(number % 7)")
                 }
+                // One handle may know nothing of what the other has in its hands.
                 try await eventually {
-                    let figures = try await handles[0].statistics()
-                    return figures.ready == 0 && figures.unacknowledged == 0
+                    let figures = [try await handles[0].statistics(), try await handles[1].statistics()]
+                    return figures.allSatisfy { $0.ready == 0 && $0.unacknowledged == 0 }
                 }
             }
             // The consumers never end by themselves; one that fails does.

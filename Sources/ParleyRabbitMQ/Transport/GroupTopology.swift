@@ -1,0 +1,37 @@
+internal import ParleyAMQP
+internal import ParleyMessaging
+
+/// The queues of one consumer group.
+struct GroupTopology {
+    let group: ConsumerGroup
+    let configuration: RabbitMQConfiguration
+    let features: BrokerFeatures
+
+    /// The dead letters first: what the broker cannot put there it drops.
+    func declareQueues(on channel: AMQPChannel) async throws {
+        try await DeadLetterQueue.declare(of: self.group.name, on: channel, self.configuration)
+        var arguments = self.configuration.queues.arguments
+        arguments["x-dead-letter-exchange"] = ""
+        arguments["x-dead-letter-routing-key"] = .string(GroupQueues.deadLetters(of: self.group.name))
+        if self.configuration.sharing == .oneProcess { arguments["x-single-active-consumer"] = true }
+        if self.configuration.queues == .quorum {
+            // A dead letter of the broker's own making goes nowhere but into its queue.
+            arguments["x-dead-letter-strategy"] = "at-least-once"
+            arguments["x-overflow"] = "reject-publish"
+            if self.features.hasDefaultDeliveryLimit { arguments["x-delivery-limit"] = -1 }
+        }
+        _ = try await channel.declareQueue(self.group.name, .init(arguments: arguments))
+    }
+
+    func bind(on channel: AMQPChannel, insteadOf former: KnownGroups.Group?) async throws {
+        let exchange = self.configuration.exchange
+        for binding in self.group.bindings {
+            try await channel.bindQueue(self.group.name, to: exchange, routingKey: binding.description)
+        }
+        guard let former else { return }
+        let kept = former.exchange == exchange ? Set(self.group.bindings) : []
+        for binding in Set(former.group.bindings).subtracting(kept) {
+            try await channel.unbindQueue(self.group.name, from: former.exchange, routingKey: binding.description)
+        }
+    }
+}
