@@ -3,6 +3,7 @@ import Logging
 import ParleyAMQP
 import ParleyCore
 import ParleyMessaging
+import ParleyRabbitMQ
 import ParleySQLite
 import RabbitMQTestSupport
 import Testing
@@ -168,6 +169,46 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
         #expect(missing.error.hasPrefix("/no/such.yaml: there is no such file"))
     }
 
+    /// Letters of a group of RabbitMQTransport, by another process than the one that buried them.
+    @Test func deadLetters() async throws {
+        let server = try await RabbitMQServer.shared.value
+        let host = try await server.makeVirtualHost()
+        let url = "amqp://guest:guest@127.0.0.1:\(server.port)/\(host)"
+        let bus = ["--bus", url, "--management", server.management]
+        #expect(try await parley(["dead-letters"] + bus).output == "no dead letters\n")
+
+        let configuration = RabbitMQConfiguration(broker: try AMQPConfiguration(url: url))
+        let transport = RabbitMQTransport(configuration, logger: quiet)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await transport.run() }
+            try await buryThree(on: transport)
+            group.cancelAll()
+        }
+        let isCounted = try await isEventually {
+            let queues = try rows(try await parley(["queues", "--json"] + bus))
+            return queues.count == 1 && queues.first?["dead"] as? Int == 3 && queues.first?["delayed"] as? Int == 0
+        }
+        #expect(isCounted)
+        // What the services have declared is no drift, and is not pruned.
+        let path = NSTemporaryDirectory() + host + ".yaml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try Data("rabbitmq: {vhosts: [{name: \(host)}]}".utf8).write(to: URL(fileURLWithPath: path))
+        let options = ["--prune", "--file", path, "--management", server.management]
+        let drift = try await parley(["rabbitmq", "drift"] + options)
+        #expect(drift.status == 0, "\(drift.output)")
+
+        try await mend(bus)
+        let isReplayed = try await isEventually {
+            let queue = try rows(try await parley(["queues", "--json"] + bus)).first
+            return queue?["dead"] as? Int == 0 && queue?["ready"] as? Int == 2
+        }
+        #expect(isReplayed)
+        let wrong = try await parley(["dead-letters", "--bus", url.replacing("guest:guest", with: "guest:hunter2")])
+        #expect(wrong.status == 1)
+        #expect(!wrong.error.contains("hunter2"), "\(wrong.error)")
+        try await server.curl("DELETE", "vhosts/\(host)")
+    }
+
     @Test func queuesAndConsumers() async throws {
         let server = try await RabbitMQServer.shared.value
         let host = RabbitMQServer.fresh("look-")
@@ -209,6 +250,41 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
     }
 }
 
+/// A group with three dead letters.
+private func buryThree(on transport: any MessageTransport) async throws {
+    try await transport.declare(try ConsumerGroup("mailer", bindings: ["order.*"]))
+    let letters = (1...3).map {
+        Message(source: "shop", type: "order.created", data: Array("{\"n\":\($0)}".utf8), key: "k")
+    }
+    try await transport.publish(letters)
+    try await transport.withSubscription(to: "mailer", prefetch: 1) { deliveries in
+        let iterator = deliveries.makeAsyncIterator()
+        for _ in letters {
+            let delivery = try #require(try await iterator.next())
+            try await transport.settle(delivery.id, .deadLetter(reason: "no\naddress"))
+        }
+    }
+}
+
+/// Looks at them, discards the first and replays the others: the same on every backend.
+private func mend(_ bus: [String]) async throws {
+    let listed = try await parley(["dead-letters"] + bus)
+    #expect(listed.output.contains("no address"))
+    let found = try rows(try await parley(["dead-letters", "list", "--limit", "2", "--json"] + bus))
+    #expect(found.count == 2)
+    let id = "\(try #require(found.first?["id"] as? Int))"
+    let shown = try await parley(["dead-letters", "show", id] + bus)
+    #expect(shown.output.contains("order.created") && shown.output.contains(#"{"n":1}"#))
+    let whole = try json(try await parley(["dead-letters", "show", id, "--json"] + bus))
+    #expect((whole["message"] as? [String: Any])?["data"] as? String == #"{"n":1}"#)
+    #expect(try await parley(["dead-letters", "show", "999"] + bus).status == 1)
+
+    #expect(try await parley(["dead-letters", "discard", id] + bus).output == "discarded 1 of 1\n")
+    #expect(try await parley(["dead-letters", "discard", id] + bus).status == 1)
+    let replayed = try await parley(["dead-letters", "replay", "--all", "--group", "mailer"] + bus)
+    #expect(replayed.output == "replayed 2 of 2\n")
+}
+
 /// The same on the embedded bus.
 @Suite(.timeLimit(.minutes(2))) struct EmbeddedCommandTests {
     private func withFolder(_ body: (String) async throws -> Void) async throws {
@@ -226,18 +302,7 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
 
             let backend = try await SQLiteBackend(path: folder + "/data/bus.db", logger: quiet)
             let transport = backend.transport
-            try await transport.declare(try ConsumerGroup("mailer", bindings: ["order.*"]))
-            let letters = (1...3).map {
-                Message(source: "shop", type: "order.created", data: Array("{\"n\":\($0)}".utf8))
-            }
-            try await transport.publish(letters)
-            try await transport.withSubscription(to: "mailer", prefetch: 1) { deliveries in
-                let iterator = deliveries.makeAsyncIterator()
-                for _ in letters {
-                    let delivery = try #require(try await iterator.next())
-                    try await transport.settle(delivery.id, .deadLetter(reason: "no\naddress"))
-                }
-            }
+            try await buryThree(on: transport)
             // Beside a process that has the file open.
             let queue = try #require(try rows(try await parley(["queues", "--json"], folder: folder)).first)
             #expect(queue["dead"] as? Int == 3)
@@ -252,21 +317,7 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
                 folder: folder
             )
             #expect(watched.output.split(separator: "\n").count == 3)
-            let listed = try await parley(["dead-letters"] + bus)
-            #expect(listed.output.contains("no address"))
-            let found = try rows(try await parley(["dead-letters", "list", "--limit", "2", "--json"] + bus))
-            #expect(found.count == 2)
-            let id = "\(try #require(found.first?["id"] as? Int))"
-            let shown = try await parley(["dead-letters", "show", id] + bus)
-            #expect(shown.output.contains("order.created") && shown.output.contains(#"{"n":1}"#))
-            let whole = try json(try await parley(["dead-letters", "show", id, "--json"] + bus))
-            #expect((whole["message"] as? [String: Any])?["data"] as? String == #"{"n":1}"#)
-            #expect(try await parley(["dead-letters", "show", "999"] + bus).status == 1)
-
-            #expect(try await parley(["dead-letters", "discard", id] + bus).output == "discarded 1 of 1\n")
-            #expect(try await parley(["dead-letters", "discard", id] + bus).status == 1)
-            let replayed = try await parley(["dead-letters", "replay", "--all", "--group", "mailer"] + bus)
-            #expect(replayed.output == "replayed 2 of 2\n")
+            try await mend(bus)
             let left = try #require(try rows(try await parley(["queues", "--json"] + bus)).first)
             #expect(left["dead"] as? Int == 0)
             #expect(left["ready"] as? Int == 2)

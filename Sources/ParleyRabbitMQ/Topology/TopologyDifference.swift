@@ -4,6 +4,10 @@ struct TopologyDifference {
     private let actual: TopologySnapshot
     private let options: TopologyPlan.Options
     private let hosts: Set<String>
+    /// The queues of consumer groups that the topology does not name, and the exchanges that feed them: the services
+    /// that use them have declared them.
+    private let groups: Set<TopologyPlan.Resource>
+    private let sources: Set<TopologyPlan.Resource>
     /// Exchanges and queues that are deleted and made again: what is bound to them goes.
     private var replaced: Set<TopologyPlan.Resource> = []
 
@@ -17,6 +21,16 @@ struct TopologyDifference {
         self.actual = actual
         self.options = options
         self.hosts = Set(wanted.virtualHosts.map(\.name))
+        let queues = Set(actual.queues.map { Self.resource($0.queue) })
+        var groups = queues.filter { queue in
+            queues.contains(.init(.queue, GroupQueues.deadLetters(of: queue.name), in: queue.virtualHost))
+        }
+        groups.subtract(wanted.queues.map(Self.resource))
+        self.groups = groups
+        self.sources = Set(
+            actual.bindings.filter { groups.contains(Self.destination(of: $0.binding)) }
+                .map { .init(.exchange, $0.binding.source, in: $0.binding.virtualHost) }
+        )
     }
 
     mutating func compute() {
@@ -137,6 +151,7 @@ struct TopologyDifference {
         for exchange in self.actual.exchanges where self.hosts.contains(exchange.virtualHost) {
             let resource = Self.resource(exchange)
             if names.contains(resource) || exchange.name.isEmpty || exchange.name.hasPrefix("amq.") { continue }
+            if self.sources.contains(resource) { continue }
             self.surplus(resource, .deleteExchange(name: exchange.name, virtualHost: exchange.virtualHost))
         }
     }
@@ -175,10 +190,16 @@ struct TopologyDifference {
         for queue in self.actual.queues where self.hosts.contains(queue.queue.virtualHost) {
             let resource = Self.resource(queue.queue)
             if names.contains(resource) || queue.isExclusive || queue.queue.name.hasPrefix("amq.") { continue }
+            let host = queue.queue.virtualHost
+            let role = GroupQueues.role(of: queue.queue.name) { there[.init(.queue, $0, in: host)] != nil }
+            if self.groups.contains(resource) || role != .messages { continue }
+            let users = queue.consumers ?? 0
             self.surplus(
                 resource,
-                .deleteQueue(name: queue.queue.name, virtualHost: queue.queue.virtualHost, type: queue.type),
-                refusal: self.refusalToDelete(queue)
+                .deleteQueue(name: queue.queue.name, virtualHost: host, type: queue.type),
+                refusal: users > 0
+                    ? "it has \(users) consumer\(users == 1 ? "" : "s"): stop \(users == 1 ? "it" : "them") first"
+                    : self.refusalToDelete(queue)
             )
         }
     }
@@ -213,12 +234,14 @@ struct TopologyDifference {
         let exclusive = Set(self.actual.queues.filter(\.isExclusive).map { Self.resource($0.queue) })
         for entry in self.actual.bindings where self.hosts.contains(entry.binding.virtualHost) {
             let binding = entry.binding
-            if names.contains(binding) || exclusive.contains(Self.destination(of: binding)) { continue }
+            let destination = Self.destination(of: binding)
+            if names.contains(binding) || exclusive.contains(destination) { continue }
             guard self.isLost(binding) else {
+                if self.groups.contains(destination) { continue }
                 self.surplus(Self.resource(binding), .deleteBinding(entry))
                 continue
             }
-            if self.options.prunes { continue }
+            if self.options.prunes, !self.groups.contains(destination) { continue }
             // Goes with what is replaced, and is not ours to take away.
             self.step(
                 .create,
