@@ -278,8 +278,8 @@ let package = Package(
         .testTarget(
             name: "parleyTests",
             dependencies: [
-                "parley", "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "RabbitMQTestSupport",
-                product("Logging", "swift-log"),
+                "parley", "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
+                "RabbitMQTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),

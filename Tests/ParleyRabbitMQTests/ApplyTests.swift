@@ -130,6 +130,44 @@ import Testing
         }
     }
 
+    @Test func bindingsOfAnyNameComeAndGo() async throws {
+        try await self.with { management, topology in
+            var topology = topology
+            let host = topology.virtualHosts[0].name
+            let plain = topology
+            topology.exchanges.append(.init(virtualHost: host, name: "ex/ change", type: "headers"))
+            for (key, arguments) in [
+                ("a/*%", [:]), ("ä b?c#d~", [:]), ("", ["x-match": "any", "type": "ö"]), (".", ["n": 1]), ("~", [:]),
+            ] as [(String, [String: RabbitMQValue])] {
+                for (name, kind) in [("orders", .queue), ("orders.exchange", .exchange)]
+                    as [(String, Topology.DestinationType)]
+                {
+                    topology.bindings.append(
+                        .init(
+                            virtualHost: host,
+                            source: "ex/ change",
+                            destination: name,
+                            destinationType: kind,
+                            routingKey: key,
+                            arguments: arguments
+                        )
+                    )
+                }
+            }
+            try await management.apply(try await management.plan(for: topology))
+            let made = try await management.plan(for: topology)
+            #expect(made.isEmpty, "\(made.steps)")
+            // Each by its own name: what deletes the exchange deletes them all.
+            var kept = plain
+            kept.exchanges = topology.exchanges
+            let options = TopologyPlan.Options(prunes: true)
+            let plan = try await management.plan(for: kept, options: options)
+            #expect(plan.steps.map(\.resource.kind) == Array(repeating: .binding, count: 10))
+            try await management.apply(plan, options: options)
+            #expect(try await management.bindings(in: host).map(\.binding) == plain.bindings)
+        }
+    }
+
     @Test func prunesWithinItsVirtualHostsOnly() async throws {
         try await self.with { management, topology in
             try await management.apply(try await management.plan(for: topology))

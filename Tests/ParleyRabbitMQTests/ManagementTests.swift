@@ -74,6 +74,12 @@ private func answer(_ status: String, _ body: String, type: String = "applicatio
         #expect(error?.message.contains("rabbitmq_management") == true)
         await management.shutdown()
         await expectFailure(.closed) { _ = try await management.overview() }
+        for (host, words) in [("localhost:1", "nobody listens there"), ("no-such-host.invalid", "has no address")] {
+            let named = try RabbitMQManagement(url: "http://u:hunter2@\(host)")
+            let error = await expectFailure(.cannotConnect) { _ = try await named.overview() }
+            #expect(error?.message.contains(words) == true, "\(String(describing: error))")
+            await named.shutdown()
+        }
     }
 
     @Test func givesUpAtTheDeadline() async throws {

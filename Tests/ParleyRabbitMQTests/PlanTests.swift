@@ -183,6 +183,38 @@ func exactSnapshot(of topology: Topology) -> TopologySnapshot {
         #expect(pruning.refused.map(\.resource.name) == ["full"])
     }
 
+    @Test func doesNotPruneWhatGroupsNeed() {
+        var snapshot = exactSnapshot(of: self.topology)
+        let host = "myapp-vhost"
+        func add(_ name: String, consumers: Int = 0) {
+            snapshot.queues.append(.init(.init(virtualHost: host, name: name), messages: 0, consumers: consumers))
+        }
+        for name in ["orders.dead-letters", "orders.attempts", "orders.retry.60000ms", "parley.groups"] { add(name) }
+        for name in ["mail", "mail.dead-letters", "mail.attempts"] { add(name) }
+        add("gone.dead-letters")
+        add("used", consumers: 2)
+        for (source, queue) in [("parley.events", "mail"), ("parley.events", "used"), ("old", "used")] {
+            snapshot.bindings.append(.init(.init(virtualHost: host, source: source, destination: queue)))
+        }
+        for name in ["parley.events", "old"] {
+            snapshot.exchanges.append(.init(virtualHost: host, name: name, type: "topic"))
+        }
+        let names = ["old", "gone.dead-letters", "used", "parley.events → used", "old → used"]
+        #expect(TopologyPlan(for: self.topology, on: snapshot).unmanaged.map(\.name) == names)
+        let pruning = TopologyPlan(for: self.topology, on: snapshot, options: Self.everything)
+        #expect(pruning.steps.map(\.resource.name) == names.reversed())
+        #expect(pruning.refused.map(\.refusal) == ["it has 2 consumers: stop them first"])
+
+        // A group whose queue the file names is the file's.
+        var topology = self.topology
+        topology.queues.append(.init(virtualHost: host, name: "mail"))
+        let named = TopologyPlan(for: topology, on: snapshot)
+        #expect(named.unmanaged.map(\.name).contains("parley.events → mail"))
+        #expect(!named.unmanaged.map(\.name).contains("mail.dead-letters"))
+    }
+
+    private static let everything = TopologyPlan.Options(replaces: true, discardsMessages: true, prunes: true)
+
     @Test func aQueueThatNamesNoTypeMayHaveAny() {
         var topology = self.topology
         topology.queues[0].arguments = [:]

@@ -3,20 +3,24 @@ import Logging
 import ParleyAMQP
 import ParleyCore
 import ParleyMessaging
+import ParleyRabbitMQ
 import ParleySQLite
 import RabbitMQTestSupport
 import Testing
 
 private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-/// The built command, run as its users run it.
+/// The built command.
+private let binary =
+    ProcessInfo.processInfo.environment["PARLEY_BINARY"] ?? RabbitMQServer.root + "/.build/debug/parley"
+
+/// Runs it as its users run it.
 private func parley(
     _ arguments: [String],
     _ environment: [String: String] = [:],
     folder: String? = nil
 ) async throws -> Subprocess.Answer {
-    let binary = ProcessInfo.processInfo.environment["PARLEY_BINARY"] ?? RabbitMQServer.root + "/.build/debug/parley"
-    return try await Subprocess.run(binary, arguments, environment, folder: folder)
+    try await Subprocess.run(binary, arguments, environment, folder: folder)
 }
 
 private func json(_ answer: Subprocess.Answer) throws -> [String: Any] {
@@ -107,6 +111,39 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
         try await server.curl("DELETE", "vhosts/\(host)")
     }
 
+    /// Killed again and again in the middle, it gets there.
+    @Test func goesOnAfterKill() async throws {
+        let server = try await RabbitMQServer.shared.value
+        let host = RabbitMQServer.fresh("kill-")
+        let path = NSTemporaryDirectory() + host + ".yaml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let names = (1...60).map { "q\($0)" }
+        let queues = names.map { "{name: \($0)}" }.joined(separator: ", ")
+        let bindings = names.map { "{source: e, destination: \($0), routing_key: a}" }.joined(separator: ", ")
+        let text = """
+            rabbitmq: {vhosts: [{name: \(host)}], exchanges: [{name: e, type: topic}], queues: [\(queues)],
+              bindings: [\(bindings)]}
+            """
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        let options = ["--file", path, "--management", server.management]
+        func left() async throws -> Int {
+            try json(try await parley(["rabbitmq", "plan", "--json"] + options))["create"] as? Int ?? -1
+        }
+        #expect(try await left() == 122)
+        for tenths in 1...4 {
+            _ = try await Subprocess.run(
+                "/usr/bin/env",
+                ["timeout", "-s", "KILL", "0.\(tenths)", binary, "rabbitmq", "apply"] + options
+            )
+        }
+        let rest = try await left()
+        let finished = try await parley(["rabbitmq", "apply", "--json"] + options)
+        #expect(finished.status == 0, "\(finished.error)")
+        #expect(try json(finished)["done"] as? Int == rest)
+        #expect(try await parley(["rabbitmq", "drift"] + options).status == 0)
+        try await server.curl("DELETE", "vhosts/\(host)")
+    }
+
     @Test func saysWhatIsWrong() async throws {
         let server = try await RabbitMQServer.shared.value
         let unset = try await parley(["rabbitmq", "plan", "--file", Self.file], ["MYAPP_PASSWORD": ""])
@@ -130,6 +167,46 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
         let missing = try await parley(["rabbitmq", "drift", "--file", "/no/such.yaml"])
         #expect(missing.status == 1)
         #expect(missing.error.hasPrefix("/no/such.yaml: there is no such file"))
+    }
+
+    /// Letters of a group of RabbitMQTransport, by another process than the one that buried them.
+    @Test func deadLetters() async throws {
+        let server = try await RabbitMQServer.shared.value
+        let host = try await server.makeVirtualHost()
+        let url = "amqp://guest:guest@127.0.0.1:\(server.port)/\(host)"
+        let bus = ["--bus", url, "--management", server.management]
+        #expect(try await parley(["dead-letters"] + bus).output == "no dead letters\n")
+
+        let configuration = RabbitMQConfiguration(broker: try AMQPConfiguration(url: url))
+        let transport = RabbitMQTransport(configuration, logger: quiet)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await transport.run() }
+            try await buryThree(on: transport)
+            group.cancelAll()
+        }
+        let isCounted = try await isEventually {
+            let queues = try rows(try await parley(["queues", "--json"] + bus))
+            return queues.count == 1 && queues.first?["dead"] as? Int == 3 && queues.first?["delayed"] as? Int == 0
+        }
+        #expect(isCounted)
+        // What the services have declared is no drift, and is not pruned.
+        let path = NSTemporaryDirectory() + host + ".yaml"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try Data("rabbitmq: {vhosts: [{name: \(host)}]}".utf8).write(to: URL(fileURLWithPath: path))
+        let options = ["--prune", "--file", path, "--management", server.management]
+        let drift = try await parley(["rabbitmq", "drift"] + options)
+        #expect(drift.status == 0, "\(drift.output)")
+
+        try await mend(bus)
+        let isReplayed = try await isEventually {
+            let queue = try rows(try await parley(["queues", "--json"] + bus)).first
+            return queue?["dead"] as? Int == 0 && queue?["ready"] as? Int == 2
+        }
+        #expect(isReplayed)
+        let wrong = try await parley(["dead-letters", "--bus", url.replacing("guest:guest", with: "guest:hunter2")])
+        #expect(wrong.status == 1)
+        #expect(!wrong.error.contains("hunter2"), "\(wrong.error)")
+        try await server.curl("DELETE", "vhosts/\(host)")
     }
 
     @Test func queuesAndConsumers() async throws {
@@ -173,6 +250,41 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
     }
 }
 
+/// A group with three dead letters.
+private func buryThree(on transport: any MessageTransport) async throws {
+    try await transport.declare(try ConsumerGroup("mailer", bindings: ["order.*"]))
+    let letters = (1...3).map {
+        Message(source: "shop", type: "order.created", data: Array("{\"n\":\($0)}".utf8), key: "k")
+    }
+    try await transport.publish(letters)
+    try await transport.withSubscription(to: "mailer", prefetch: 1) { deliveries in
+        let iterator = deliveries.makeAsyncIterator()
+        for _ in letters {
+            let delivery = try #require(try await iterator.next())
+            try await transport.settle(delivery.id, .deadLetter(reason: "no\naddress"))
+        }
+    }
+}
+
+/// Looks at them, discards the first and replays the others: the same on every backend.
+private func mend(_ bus: [String]) async throws {
+    let listed = try await parley(["dead-letters"] + bus)
+    #expect(listed.output.contains("no address"))
+    let found = try rows(try await parley(["dead-letters", "list", "--limit", "2", "--json"] + bus))
+    #expect(found.count == 2)
+    let id = "\(try #require(found.first?["id"] as? Int))"
+    let shown = try await parley(["dead-letters", "show", id] + bus)
+    #expect(shown.output.contains("order.created") && shown.output.contains(#"{"n":1}"#))
+    let whole = try json(try await parley(["dead-letters", "show", id, "--json"] + bus))
+    #expect((whole["message"] as? [String: Any])?["data"] as? String == #"{"n":1}"#)
+    #expect(try await parley(["dead-letters", "show", "999"] + bus).status == 1)
+
+    #expect(try await parley(["dead-letters", "discard", id] + bus).output == "discarded 1 of 1\n")
+    #expect(try await parley(["dead-letters", "discard", id] + bus).status == 1)
+    let replayed = try await parley(["dead-letters", "replay", "--all", "--group", "mailer"] + bus)
+    #expect(replayed.output == "replayed 2 of 2\n")
+}
+
 /// The same on the embedded bus.
 @Suite(.timeLimit(.minutes(2))) struct EmbeddedCommandTests {
     private func withFolder(_ body: (String) async throws -> Void) async throws {
@@ -190,18 +302,7 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
 
             let backend = try await SQLiteBackend(path: folder + "/data/bus.db", logger: quiet)
             let transport = backend.transport
-            try await transport.declare(try ConsumerGroup("mailer", bindings: ["order.*"]))
-            let letters = (1...3).map {
-                Message(source: "shop", type: "order.created", data: Array("{\"n\":\($0)}".utf8))
-            }
-            try await transport.publish(letters)
-            try await transport.withSubscription(to: "mailer", prefetch: 1) { deliveries in
-                let iterator = deliveries.makeAsyncIterator()
-                for _ in letters {
-                    let delivery = try #require(try await iterator.next())
-                    try await transport.settle(delivery.id, .deadLetter(reason: "no\naddress"))
-                }
-            }
+            try await buryThree(on: transport)
             // Beside a process that has the file open.
             let queue = try #require(try rows(try await parley(["queues", "--json"], folder: folder)).first)
             #expect(queue["dead"] as? Int == 3)
@@ -209,21 +310,14 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
             #expect(try await parley(["consumers"], folder: folder).output == "no consumers\n")
 
             let bus = ["--bus", "sqlite:\(folder)/data/bus.db"]
-            let listed = try await parley(["dead-letters"] + bus)
-            #expect(listed.output.contains("no address"))
-            let found = try rows(try await parley(["dead-letters", "list", "--limit", "2", "--json"] + bus))
-            #expect(found.count == 2)
-            let id = "\(try #require(found.first?["id"] as? Int))"
-            let shown = try await parley(["dead-letters", "show", id] + bus)
-            #expect(shown.output.contains("order.created") && shown.output.contains(#"{"n":1}"#))
-            let whole = try json(try await parley(["dead-letters", "show", id, "--json"] + bus))
-            #expect((whole["message"] as? [String: Any])?["data"] as? String == #"{"n":1}"#)
-            #expect(try await parley(["dead-letters", "show", "999"] + bus).status == 1)
-
-            #expect(try await parley(["dead-letters", "discard", id] + bus).output == "discarded 1 of 1\n")
-            #expect(try await parley(["dead-letters", "discard", id] + bus).status == 1)
-            let replayed = try await parley(["dead-letters", "replay", "--all", "--group", "mailer"] + bus)
-            #expect(replayed.output == "replayed 2 of 2\n")
+            // Looks again and again, one line each, until somebody ends it.
+            let watched = try await Subprocess.run(
+                "/bin/sh",
+                ["-c", #""$0" queues --watch --interval 0.1 --json | head -n 3"#, binary],
+                folder: folder
+            )
+            #expect(watched.output.split(separator: "\n").count == 3)
+            try await mend(bus)
             let left = try #require(try rows(try await parley(["queues", "--json"] + bus)).first)
             #expect(left["dead"] as? Int == 0)
             #expect(left["ready"] as? Int == 2)
@@ -247,5 +341,6 @@ private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
         }
         #expect(try await parley(["dead-letters", "replay"]).status == 64)
         #expect(try await parley(["rabbitmq", "apply", "--discard-messages"]).status == 64)
+        #expect(try await parley(["queues", "--management", "http://localhost"]).status == 64)
     }
 }

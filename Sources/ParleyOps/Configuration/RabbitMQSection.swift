@@ -155,6 +155,11 @@ enum RabbitMQSection {
 
         private mutating func bindings(_ section: ConfigurationTable) {
             let keys = ["vhost", "source", "destination", "destination_type", "routing_key", "arguments"]
+            let exchanges = Dictionary(grouping: self.topology.exchanges, by: \.virtualHost)
+                .mapValues { Set($0.map(\.name)) }
+            let queues = Dictionary(grouping: self.topology.queues, by: \.virtualHost)
+                .mapValues { Set($0.map(\.name)) }
+            var seen: Set<RabbitMQTopology.Binding> = []
             for table in section.tables("bindings", keys: keys) {
                 let kind = table.word("destination_type", among: ["queue", "exchange"], default: "queue")
                 let binding = RabbitMQTopology.Binding(
@@ -165,15 +170,15 @@ enum RabbitMQSection {
                     routingKey: table.text("routing_key") ?? "",
                     arguments: table.values("arguments")
                 )
-                let exchanges = self.topology.exchanges.filter { $0.virtualHost == binding.virtualHost }.map(\.name)
-                let queues = self.topology.queues.filter { $0.virtualHost == binding.virtualHost }.map(\.name)
-                Self.expect(binding.source, among: exchanges, table, "source", "exchanges")
+                let here = exchanges[binding.virtualHost] ?? []
+                Self.expect(binding.source, among: here, table, "source", "exchanges")
                 if binding.destinationType == .queue {
+                    let queues = queues[binding.virtualHost] ?? []
                     Self.expect(binding.destination, among: queues, table, "destination", "queues")
                 } else {
-                    Self.expect(binding.destination, among: exchanges, table, "destination", "exchanges")
+                    Self.expect(binding.destination, among: here, table, "destination", "exchanges")
                 }
-                guard !self.topology.bindings.contains(binding) else {
+                guard seen.insert(binding).inserted else {
                     table.problem("this binding is there twice: remove one")
                     continue
                 }
@@ -230,7 +235,7 @@ enum RabbitMQSection {
 
         private static func expect(
             _ name: String,
-            among names: [String],
+            among names: Set<String>,
             _ table: ConfigurationTable,
             _ key: String,
             _ list: String

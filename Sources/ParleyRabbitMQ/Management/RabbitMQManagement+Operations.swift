@@ -55,7 +55,8 @@ public struct RabbitMQQueueStatus: Sendable, Hashable {
             ),
             type: self.type,
             isExclusive: self.isExclusive,
-            messages: self.messages
+            messages: self.messages,
+            consumers: self.consumers
         )
     }
 }

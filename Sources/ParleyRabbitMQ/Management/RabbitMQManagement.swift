@@ -247,18 +247,22 @@ extension RabbitMQManagement {
     /// - Parameter isRead: Reading twice does no harm, so nothing is uncertain about it.
     private func failure(_ error: any Error, _ what: String, isRead: Bool) -> RabbitMQManagementError {
         let begun: RetrySafety = isRead ? .notSent : .mayHaveRun
-        func connecting(_ why: String) -> RabbitMQManagementError {
+        func connecting(_ why: String, _ cause: (any Error)? = nil) -> RabbitMQManagementError {
             RabbitMQManagementError(
                 .cannotConnect,
                 "\(what): \(why); is the broker running, its plugin rabbitmq_management enabled "
                     + "(rabbitmq-plugins enable rabbitmq_management), and the port right?",
                 retry: .notSent,
-                cause: error
+                cause: cause
             )
         }
         switch error {
         case let error as RabbitMQManagementError: return error
-        case is NIOConnectionError: return connecting("no connection")
+        case let error as NIOConnectionError:
+            let hasAddress = !error.connectionErrors.isEmpty
+            let isRefused = error.connectionErrors.allSatisfy { ($0.error as? IOError)?.errnoCode == ECONNREFUSED }
+            if !hasAddress { return connecting("the name '\(error.host)' has no address") }
+            return isRefused ? connecting("nobody listens there") : connecting("no connection", error)
         case is NIOTooManyBytesError:
             return RabbitMQManagementError(
                 .answerTooLarge,
@@ -293,7 +297,7 @@ extension RabbitMQManagement {
         default: break
         }
         let name = String(describing: type(of: error))
-        if name.contains("SSL") || name.contains("TLS") { return connecting("TLS failed") }
+        if name.contains("SSL") || name.contains("TLS") { return connecting("TLS failed", error) }
         if error is HTTPParserError {
             return RabbitMQManagementError(
                 .notManagement,

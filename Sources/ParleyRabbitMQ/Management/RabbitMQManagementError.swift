@@ -107,18 +107,17 @@ extension RabbitMQManagementError {
             return (.wrongCredentials, "the user '\(user)' or its password is wrong", .permanent)
         }
         let advice: String
+        let grant = #"rabbitmqctl set_permissions -p VHOST \#(user) ".*" ".*" ".*""#
         if text.contains("not management user") {
             advice = "the user '\(user)' needs a tag: rabbitmqctl set_user_tags \(user) management"
         } else if text.contains("not administrator") {
             advice = "this needs a user with the tag 'administrator', which '\(user)' has not"
         } else if text.contains("access virtual host") {
-            advice =
-                "give the user '\(user)' permissions on the virtual host: rabbitmqctl set_permissions -p VHOST "
-                + #"\#(user) ".*" ".*" ".*""#
+            advice = "the user '\(user)' has no permissions on the virtual host: \(grant)"
         } else if text.contains("localhost") {
             advice = "the user '\(user)' may log in from the broker's own machine only: use another user"
         } else {
-            advice = "the permissions of the user '\(user)' do not allow it: see 'rabbitmqctl list_permissions'"
+            advice = "the user '\(user)' lacks a permission (configure, write or read) on the virtual host: \(grant)"
         }
         return (.forbidden, advice, .permanent)
     }

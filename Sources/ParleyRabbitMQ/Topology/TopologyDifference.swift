@@ -4,6 +4,10 @@ struct TopologyDifference {
     private let actual: TopologySnapshot
     private let options: TopologyPlan.Options
     private let hosts: Set<String>
+    /// The queues of consumer groups that the topology does not name, and the exchanges that feed them: the services
+    /// that use them have declared them.
+    private let groups: Set<TopologyPlan.Resource>
+    private let sources: Set<TopologyPlan.Resource>
     /// Exchanges and queues that are deleted and made again: what is bound to them goes.
     private var replaced: Set<TopologyPlan.Resource> = []
 
@@ -17,6 +21,16 @@ struct TopologyDifference {
         self.actual = actual
         self.options = options
         self.hosts = Set(wanted.virtualHosts.map(\.name))
+        let queues = Set(actual.queues.map { Self.resource($0.queue) })
+        var groups = queues.filter { queue in
+            queues.contains(.init(.queue, GroupQueues.deadLetters(of: queue.name), in: queue.virtualHost))
+        }
+        groups.subtract(wanted.queues.map(Self.resource))
+        self.groups = groups
+        self.sources = Set(
+            actual.bindings.filter { groups.contains(Self.destination(of: $0.binding)) }
+                .map { .init(.exchange, $0.binding.source, in: $0.binding.virtualHost) }
+        )
     }
 
     mutating func compute() {
@@ -78,11 +92,10 @@ struct TopologyDifference {
     }
 
     private mutating func permissions() {
+        let there = Self.byName(self.actual.permissions, Self.resource)
         for permission in self.wanted.permissions {
             let resource = Self.resource(permission)
-            let old = self.actual.permissions.first {
-                $0.user == permission.user && $0.virtualHost == permission.virtualHost
-            }
+            let old = there[resource]
             let fields = Self.changes([
                 ("configure", old?.configure, permission.configure), ("write", old?.write, permission.write),
                 ("read", old?.read, permission.read),
@@ -105,9 +118,10 @@ struct TopologyDifference {
     // MARK: - What cannot be changed, only replaced
 
     private mutating func exchanges() {
+        let there = Self.byName(self.actual.exchanges, Self.resource)
         for exchange in self.wanted.exchanges {
             let resource = Self.resource(exchange)
-            let old = self.actual.exchanges.first { Self.resource($0) == resource }
+            let old = there[resource]
             var fields = Self.changes([
                 ("type", old?.type, exchange.type), ("durable", old.map { "\($0.durable)" }, "\(exchange.durable)"),
                 ("auto_delete", old.map { "\($0.autoDelete)" }, "\(exchange.autoDelete)"),
@@ -121,7 +135,7 @@ struct TopologyDifference {
                 continue
             }
             if fields.isEmpty { continue }
-            self.replaced.insert(resource)
+            if self.options.replaces { self.replaced.insert(resource) }
             self.step(
                 .replace,
                 resource,
@@ -137,14 +151,16 @@ struct TopologyDifference {
         for exchange in self.actual.exchanges where self.hosts.contains(exchange.virtualHost) {
             let resource = Self.resource(exchange)
             if names.contains(resource) || exchange.name.isEmpty || exchange.name.hasPrefix("amq.") { continue }
+            if self.sources.contains(resource) { continue }
             self.surplus(resource, .deleteExchange(name: exchange.name, virtualHost: exchange.virtualHost))
         }
     }
 
     private mutating func queues() {
+        let there = Self.byName(self.actual.queues) { Self.resource($0.queue) }
         for queue in self.wanted.queues {
             let resource = Self.resource(queue)
-            let old = self.actual.queues.first { Self.resource($0.queue) == resource }
+            let old = there[resource]
             var fields = Self.changes([
                 ("durable", old.map { "\($0.queue.durable)" }, "\(queue.durable)"),
                 ("auto_delete", old.map { "\($0.queue.autoDelete)" }, "\(queue.autoDelete)"),
@@ -156,11 +172,11 @@ struct TopologyDifference {
                 continue
             }
             if fields.isEmpty { continue }
-            self.replaced.insert(resource)
             var refusal = self.refusalToDelete(old)
             if !self.options.replaces {
                 refusal = "a queue's settings cannot be changed, only replaced with it: allow that with --replace"
             }
+            if refusal == nil { self.replaced.insert(resource) }
             self.step(
                 .replace,
                 resource,
@@ -174,10 +190,16 @@ struct TopologyDifference {
         for queue in self.actual.queues where self.hosts.contains(queue.queue.virtualHost) {
             let resource = Self.resource(queue.queue)
             if names.contains(resource) || queue.isExclusive || queue.queue.name.hasPrefix("amq.") { continue }
+            let host = queue.queue.virtualHost
+            let role = GroupQueues.role(of: queue.queue.name) { there[.init(.queue, $0, in: host)] != nil }
+            if self.groups.contains(resource) || role != .messages { continue }
+            let users = queue.consumers ?? 0
             self.surplus(
                 resource,
-                .deleteQueue(name: queue.queue.name, virtualHost: queue.queue.virtualHost, type: queue.type),
-                refusal: self.refusalToDelete(queue)
+                .deleteQueue(name: queue.queue.name, virtualHost: host, type: queue.type),
+                refusal: users > 0
+                    ? "it has \(users) consumer\(users == 1 ? "" : "s"): stop \(users == 1 ? "it" : "them") first"
+                    : self.refusalToDelete(queue)
             )
         }
     }
@@ -212,12 +234,14 @@ struct TopologyDifference {
         let exclusive = Set(self.actual.queues.filter(\.isExclusive).map { Self.resource($0.queue) })
         for entry in self.actual.bindings where self.hosts.contains(entry.binding.virtualHost) {
             let binding = entry.binding
-            if names.contains(binding) || exclusive.contains(Self.destination(of: binding)) { continue }
+            let destination = Self.destination(of: binding)
+            if names.contains(binding) || exclusive.contains(destination) { continue }
             guard self.isLost(binding) else {
+                if self.groups.contains(destination) { continue }
                 self.surplus(Self.resource(binding), .deleteBinding(entry))
                 continue
             }
-            if self.options.prunes { continue }
+            if self.options.prunes, !self.groups.contains(destination) { continue }
             // Goes with what is replaced, and is not ours to take away.
             self.step(
                 .create,
@@ -235,9 +259,10 @@ struct TopologyDifference {
     }
 
     private mutating func policies() {
+        let there = Self.byName(self.actual.policies, Self.resource)
         for policy in self.wanted.policies {
             let resource = Self.resource(policy)
-            let old = self.actual.policies.first { Self.resource($0) == resource }
+            let old = there[resource]
             var fields = Self.changes([
                 ("pattern", old?.pattern, policy.pattern), ("apply-to", old?.applyTo, policy.applyTo),
                 ("priority", old.map { "\($0.priority)" }, "\(policy.priority)"),
@@ -292,6 +317,14 @@ struct TopologyDifference {
     }
 
     // MARK: - Names and fields
+
+    /// There may be a hundred thousand of each. A listing in pages may have one twice.
+    private static func byName<Thing>(
+        _ things: [Thing],
+        _ name: (Thing) -> TopologyPlan.Resource
+    ) -> [TopologyPlan.Resource: Thing] {
+        Dictionary(things.map { (name($0), $0) }) { first, _ in first }
+    }
 
     private static func resource(_ permission: RabbitMQTopology.Permission) -> TopologyPlan.Resource {
         .init(.permission, permission.user, in: permission.virtualHost)

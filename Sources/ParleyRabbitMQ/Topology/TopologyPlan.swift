@@ -6,7 +6,8 @@
 ///   the next run goes on.
 /// - What the topology does not name is listed in ``unmanaged`` and left alone, unless ``Options/prunes``, and then it
 ///   is deleted only within virtual hosts that the topology names. Never touched: exchanges and queues named `amq.…`,
-///   exclusive queues, the operator's own permissions, users and virtual hosts that are not named.
+///   exclusive queues, queues that have consumers, the queues, bindings and exchanges of consumer groups (as
+///   ``RabbitMQTransport`` declares them), the operator's own permissions, users and virtual hosts that are not named.
 public struct TopologyPlan: Sendable, Hashable {
     public struct Options: Sendable, Hashable {
         /// Deletes and creates again what cannot be changed: settings of exchanges and queues.

@@ -22,17 +22,21 @@ public struct TopologySnapshot: Sendable, Hashable {
         public var isExclusive: Bool
         /// `nil` until the broker's statistics have come.
         public var messages: Int?
+        /// As the statistics have it, too.
+        public var consumers: Int?
 
         public init(
             _ queue: RabbitMQTopology.Queue,
             type: String = "classic",
             isExclusive: Bool = false,
-            messages: Int? = nil
+            messages: Int? = nil,
+            consumers: Int? = nil
         ) {
             self.queue = queue
             self.type = type
             self.isExclusive = isExclusive
             self.messages = messages
+            self.consumers = consumers
         }
     }
 

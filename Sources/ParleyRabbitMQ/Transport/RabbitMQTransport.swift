@@ -10,8 +10,8 @@ internal import Synchronization
 ///
 /// On the broker a group `mail` is the queue `mail`, its dead letters are in `mail.dead-letters`, its long waits in
 /// `mail.retry.60000ms` and the like, the counts of its deliveries in the stream `mail.attempts`. All groups of the
-/// virtual host, whatever exchange they are bound to, are named in the stream `parley.groups`. Other programs publish to the exchange and read from the queues as usual; a
-/// message without an id is given one when it is first seen.
+/// virtual host, whatever exchange they are bound to, are named in the stream `parley.groups`. Other programs publish
+/// to the exchange and read from the queues as usual; a message without an id is given one when it is first seen.
 ///
 /// What RabbitMQ cannot promise:
 /// - A settlement is sent, not confirmed. When the connection is lost in that moment, the message comes again, as after

@@ -23,6 +23,12 @@ struct BusOptions: ParsableArguments {
 
     @Flag(help: "Print JSON.") var json = false
 
+    func validate() throws {
+        if self.management != nil, self.bus?.hasPrefix("amqp") != true {
+            throw ValidationError("--management goes with --bus amqp://…")
+        }
+    }
+
     func withInspector(_ body: (any BusInspector) async throws -> Void) async throws {
         try await Console.reporting {
             let address = try BusAddress(bus: self.bus, management: self.management)
@@ -55,13 +61,16 @@ struct WatchOptions: ParsableArguments {
         }
         guard self.watch else { return try await show() }
         let time = SystemTimeSource()
+        var wasSeen = false
         while true {
             // From the top of a cleared screen; a file gets one look below the other.
             if Console.isTerminal, !asJSON { Console.out("\u{1B}[H\u{1B}[2J\(time.wallTime)\n") }
             do {
                 try await show()
+                wasSeen = true
             } catch {
-                // A broker that restarts comes back.
+                // A broker that restarts comes back; one that was never seen may be the wrong one.
+                guard wasSeen, !(error is CancellationError) else { throw error }
                 Console.error("parley: \(error)")
             }
             try await time.sleep(for: .milliseconds(Int64(self.interval * 1_000)))

@@ -94,7 +94,7 @@ struct DeadLetters: AsyncParsableCommand {
             if self.group != nil, !self.all { throw ValidationError("--group goes with --all") }
         }
 
-        /// Hands the letters to `work`, some hundred at a time; says how many there were and how many it did.
+        /// Hands the letters to `work`, a thousand at a time; says how many there were and how many it did.
         ///
         /// Only letters that were dead at the beginning: one that dies again on replay is not replayed in a circle.
         func perform(
@@ -109,8 +109,8 @@ struct DeadLetters: AsyncParsableCommand {
                 if page.count < 1_000 { break }
             }
             var done = 0
-            for start in stride(from: 0, to: ids.count, by: 100) {
-                done += try await work(Array(ids[start..<min(start + 100, ids.count)]))
+            for start in stride(from: 0, to: ids.count, by: 1_000) {
+                done += try await work(Array(ids[start..<min(start + 1_000, ids.count)]))
             }
             return (ids.count, done)
         }
