@@ -224,6 +224,7 @@ extension ConnectionState {
             ),
             channel: handle
         )
+        if channel.smallestPrefetch > 4 { self.expectsAnswers = true }
         switch consumer.buffer.push(delivery) {
         case .taken: break
         case .full: self.fullConsumers.insert(consumer.buffer.id)

@@ -71,15 +71,15 @@ extension ConnectionState {
         }
         let deadline = now + .nanoseconds(self.configuration.publishTimeout.nanoseconds)
         let kept = channel.settings.resendsUnconfirmed ? message : nil
+        let patient =
+            patient && channel.settings.confirms && self.mayGoLater(&channel.sentSince, channel.settings.window)
         let confirm = PublisherConfirm(
             bytes: message.body.readableBytes,
             message: kept,
             deadline: deadline,
-            core: self.core,
+            core: patient ? self.core : nil,
             flush: self.flushes
         )
-        let patient =
-            patient && channel.settings.confirms && self.mayGoLater(&channel.sentSince, channel.settings.window)
         try self.write(message, confirm, on: channel, patient: patient)
         return confirm
     }
@@ -174,6 +174,7 @@ extension ConnectionState {
         case .settle(let all):
             if let metrics { self.measure(all, metrics) }
             for settled in all { Self.complete(settled) }
+            if channel.confirms.unconfirmed > 0 { self.expectsAnswers = true }
             self.drainPublishers(of: channel)
         }
     }

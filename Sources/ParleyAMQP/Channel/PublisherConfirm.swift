@@ -7,6 +7,7 @@ public final class PublisherConfirm: Sendable, Equatable {
     /// Kept only where it is sent again after a lost connection.
     let message: OutgoingMessage?
     let deadline: NIODeadline
+    /// If it waits for company on its way out; its channel's.
     private let core: ConnectionCore?
     /// The flush that takes it out.
     private let flush: UInt64

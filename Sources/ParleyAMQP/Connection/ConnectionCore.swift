@@ -68,7 +68,7 @@ final class ConnectionCore: Sendable {
 
     private func perform(_ after: Afterwards) {
         if after.flush { self.eventLoop.execute { self.flush() } }
-        if after.lateFlush { self.eventLoop.scheduleTask(in: .milliseconds(1)) { self.flush() } }
+        if after.lateFlush { self.scheduleLateFlush() }
         if let socket = after.end {
             // Behind the flush: the last words go out first.
             self.eventLoop.execute { socket.close(mode: .all, promise: nil) }
@@ -79,10 +79,14 @@ final class ConnectionCore: Sendable {
         if after.sweep { self.scheduleSweep() }
     }
 
-    private func flush() {
+    private func scheduleLateFlush() {
+        self.eventLoop.scheduleTask(in: .milliseconds(1)) { self.flush(late: true) }
+    }
+
+    private func flush(late: Bool = false) {
         let (socket, pieces, bytes, epoch) = self.state.withLock { state in
             state.flushScheduled = false
-            state.lateFlushScheduled = false
+            if late { state.lateFlushScheduled = false }
             state.flushes += 1
             let bytes = state.output.bytes
             state.heartbeat?.sent(now: Int64(NIODeadline.now().uptimeNanoseconds))
@@ -124,10 +128,11 @@ final class ConnectionCore: Sendable {
                 guard !state.mustEndSocket else { break }
                 state.received(frame, on: self)
             }
-            if !state.lateFlushScheduled, frames.contains(where: \.invitesAnswers) {
+            if state.expectsAnswers {
+                state.expectsAnswers = false
                 // Made here, where it wakes nobody: acknowledgements and further publishes will find it.
+                if !state.lateFlushScheduled { self.scheduleLateFlush() }
                 state.lateFlushScheduled = true
-                self.eventLoop.scheduleTask(in: .milliseconds(1)) { self.flush() }
             }
             guard !wasOpen, state.machine.isOpen else { return nil }
             self.startHeartbeat(state, epoch: epoch)

@@ -58,6 +58,8 @@ final class ConnectionState {
     var sweepScheduled = false
     var flushScheduled = false
     var flushes: UInt64 = 0
+    /// What came will most likely be followed by something that may wait a little: acknowledgements, publishes.
+    var expectsAnswers = false
     /// The same for what may wait a little.
     var lateFlushScheduled = false
     /// What the shell has to do after the lock is released.

@@ -19,13 +19,6 @@ package struct AMQPFrame: Sendable, Hashable {
 
     /// What a frame costs beside its payload: type, channel, size, end mark. `frame_max` counts it.
     package static let overhead = 8
-    /// A delivery or a confirm: most likely something goes out soon after it.
-    var invitesAnswers: Bool {
-        switch self.payload {
-        case .method(.basicDeliver), .method(.basicAck): true
-        default: false
-        }
-    }
     static let end: UInt8 = 0xCE
     package static let protocolHeader: [UInt8] = [0x41, 0x4D, 0x51, 0x50, 0, 0, 9, 1]  // "AMQP" 0 0-9-1
 }
