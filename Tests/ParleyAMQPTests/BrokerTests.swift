@@ -148,6 +148,35 @@ import Testing
         }
     }
 
+    /// Acknowledgements wait for company on their way out, but not for ever: alone they go after a moment.
+    @Test(.timeLimit(.minutes(1))) func oneAcknowledgementAloneStillReachesTheBroker() async throws {
+        try await onBroker { connection in
+            let channel = try await connection.openChannel()
+            try await channel.declareQueue("q")
+            try await channel.publish((0..<20).map { AMQPMessage(text("\($0)"), routingKey: "q") })
+            let consumer = try await channel.consume("q", prefetch: 8)
+            var deliveries = consumer.makeAsyncIterator()
+            var open: [AMQPDelivery] = []
+            for _ in 0..<8 { open += [try await deliveries.next()].compactMap { $0 } }
+            for number in 8..<20 {
+                try open.removeFirst().ack()
+                let next = try #require(try await deliveries.next())
+                #expect(next.body == text("\(number)"))
+                open.append(next)
+            }
+        }
+    }
+
+    /// A send that nobody waits for leaves, too.
+    @Test(.timeLimit(.minutes(1))) func aSendThatNobodyWaitsForStillLeaves() async throws {
+        try await onBroker { connection in
+            let channel = try await connection.openChannel()
+            try await channel.declareQueue("q")
+            let confirm = try await channel.send(AMQPMessage(text("a"), routingKey: "q"))
+            try await eventually("it is confirmed") { confirm.completion.isDone }
+        }
+    }
+
     @Test func aConsumerWithoutAcknowledgementIsBoundedByReadingLess() async throws {
         try await onBroker { connection in
             let channel = try await connection.openChannel(.init(window: 1_000))

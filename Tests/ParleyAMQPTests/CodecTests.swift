@@ -255,6 +255,26 @@ import Testing
         }
     }
 
+    @Test func whatIsPatientGoesWithTheFirstThatIsNotOrWhenItIsMuch() throws {
+        var output = OutputQueue()
+        let ack = AMQPFrame(channel: 1, payload: .method(.basicAck(.init(deliveryTag: 1))))
+        try output.append(ack, patient: true)
+        #expect(!output.mustGo && !output.isEmpty)
+        try output.append(ack)
+        #expect(output.mustGo)
+        #expect(output.take().reduce(0) { $0 + $1.readableBytes } == 42)
+        #expect(!output.mustGo)
+        try output.append(ack, patient: true)
+        output.hurry()
+        #expect(output.mustGo)
+        _ = output.take()
+        while output.bytes < 16 * 1_024 {
+            #expect(!output.mustGo)
+            try output.append(ack, patient: true)
+        }
+        #expect(output.mustGo)
+    }
+
     @Test func whatCannotBeWrittenLeavesNoTrace() throws {
         var output = OutputQueue()
         try output.append(AMQPFrame(channel: 0, payload: .heartbeat))

@@ -71,3 +71,21 @@ import Testing
         }
     }
 }
+
+/// A connection that is told to end while something else happens to it.
+@Suite(.timeLimit(.minutes(1))) struct EndingTests {
+    @Test func aCancelledRunEndsWheneverTheCancellationComes() async throws {
+        let configuration = try await Broker.shared.value.freshHost()
+        for round in 0..<40 {
+            let connection = AMQPConnection(configuration, logger: quiet)
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { try? await connection.run() }
+                // Before it is there, in the midst of its opening, and when it is at rest.
+                if round % 4 > 0 { try? await connection.ready() }
+                for _ in 0..<(round % 13) { await Task.yield() }
+                group.cancelAll()
+            }
+            #expect(connection.isClosed)
+        }
+    }
+}

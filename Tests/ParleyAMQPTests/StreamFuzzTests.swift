@@ -84,7 +84,7 @@ import Testing
         }
 
         func take(_ frame: AMQPFrame) {
-            if let agreed = self.core.received(frame, epoch: self.epoch) { self.decoder.maximumFrameSize = agreed }
+            if let agreed = self.core.received([frame], epoch: self.epoch) { self.decoder.maximumFrameSize = agreed }
             self.core.with { state in
                 state.output = OutputQueue()  // nobody reads it
                 guard let channel = state.channels[self.channel.id] else { return }

@@ -90,13 +90,19 @@ public final class AMQPChannel: Sendable {
         var confirms: [PublisherConfirm] = []
         confirms.reserveCapacity(messages.count)
         var failure: (any Error)?
-        for message in messages {
-            do {
-                confirms.append(try await self.send(message))
-            } catch {
-                failure = error
-                break
+        let messages = self.traced(messages)
+        do {
+            while confirms.count < messages.count {
+                try Task.checkCancellation()
+                // What the window has room for goes under one lock and out with one write; then one waits for its turn.
+                confirms += try self.core.with { state throws(AMQPError) in
+                    try state.publishNow(messages[confirms.count...], on: self.id, now: .now())
+                }
+                guard confirms.count < messages.count else { break }
+                confirms.append(try await self.sendAsItIs(messages[confirms.count]))
             }
+        } catch {
+            failure = error
         }
         for confirm in confirms {
             do { try await confirm.wait() } catch { failure = failure ?? error }
@@ -104,7 +110,17 @@ public final class AMQPChannel: Sendable {
         if let failure { throw failure }
     }
 
+    private func traced(_ messages: [AMQPMessage]) -> [AMQPMessage] {
+        guard let instrument = self.core.telemetry.instrument else { return messages }
+        var messages = messages
+        for index in messages.indices { Telemetry.inject(instrument, into: &messages[index]) }
+        return messages
+    }
+
     /// Publishes and returns as soon as the message has its place in the window; the confirm comes later.
+    ///
+    /// It leaves together with those that are sent right after it: within a millisecond, or when one of them is waited
+    /// for. Whoever sends many and then waits pays for few writes.
     ///
     /// The message carries the current trace; a span around the wait is only made by ``publish(_:)-(AMQPMessage)``.
     ///

@@ -43,8 +43,14 @@ final class ChannelState {
     var queued: Deque<QueuedPublish> = []
     /// Publishes of a lost connection that go out again first.
     var resend: Deque<PublisherConfirm> = []
-    var consumers: [String: ConsumerState] = [:]
+    var consumers: [String: ConsumerState] = [:] {
+        didSet { self.smallestPrefetch = Int(self.consumers.values.map(\.prefetch).min() ?? 1) }
+    }
+    private(set) var smallestPrefetch = 1
     var prefetch: UInt16
+    /// Acknowledgements and publishes since the flush of that number: what the broker does not know yet.
+    var settledSince: (flush: UInt64, count: Int) = (0, 0)
+    var sentSince: (flush: UInt64, count: Int) = (0, 0)
     var inTransaction = false
     var flowing = true
     /// Waits until the channel is usable again.

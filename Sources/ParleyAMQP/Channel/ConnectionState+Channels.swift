@@ -224,6 +224,7 @@ extension ConnectionState {
             ),
             channel: handle
         )
+        if channel.smallestPrefetch > 4 { self.expectsAnswers = true }
         switch consumer.buffer.push(delivery) {
         case .taken: break
         case .full: self.fullConsumers.insert(consumer.buffer.id)
@@ -244,7 +245,8 @@ extension ConnectionState {
         let before = channel.ledger.unsettled
         switch channel.ledger.settle(tag.value, generation: tag.generation, multiple: multiple) {
         case .send:
-            self.send(method, channel: channel.number)
+            let frame = AMQPFrame(channel: channel.number, payload: .method(method))
+            try? self.output.append(frame, patient: self.mayGoLater(&channel.settledSince, channel.smallestPrefetch))
             if let metrics {
                 let count = before - channel.ledger.unsettled
                 if case .basicAck = method {
@@ -257,6 +259,14 @@ extension ConnectionState {
         case .alreadySettled:
             throw AMQPError(.alreadySettled, "the delivery was settled before: settle each one once")
         }
+    }
+
+    /// Whether the broker can do without this one for a moment: what has not gone out yet is less than a quarter of the
+    /// window, so that nobody has to stop for it.
+    func mayGoLater(_ since: inout (flush: UInt64, count: Int), _ window: Int) -> Bool {
+        if since.flush != self.flushes { since = (self.flushes, 0) }
+        since.count += 1
+        return since.count * 4 < window
     }
 
     private func cancelledByPeer(_ channel: ChannelState, tag: String) {

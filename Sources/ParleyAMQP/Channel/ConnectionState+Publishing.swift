@@ -23,7 +23,26 @@ extension ConnectionState {
     {
         let channel = try self.publishing(id)
         guard channel.resend.isEmpty, channel.queued.isEmpty, self.canPublish(on: channel) else { return nil }
-        return try self.publish(message, on: channel, now: now)
+        return try self.publish(message, on: channel, now: now, patient: true)
+    }
+
+    /// As many as there is room for. One that cannot be sent stands for itself: it is left for its own call to refuse.
+    func publishNow(
+        _ messages: ArraySlice<OutgoingMessage>,
+        on id: UInt64,
+        now: NIODeadline
+    ) throws(AMQPError)
+        -> [PublisherConfirm]
+    {
+        let channel = try self.publishing(id)
+        var confirms: [PublisherConfirm] = []
+        for message in messages {
+            guard channel.resend.isEmpty, channel.queued.isEmpty, self.canPublish(on: channel),
+                let confirm = try? self.publish(message, on: channel, now: now, patient: true)
+            else { break }
+            confirms.append(confirm)
+        }
+        return confirms
     }
 
     private func publishing(_ id: UInt64) throws(AMQPError) -> ChannelState {
@@ -38,7 +57,8 @@ extension ConnectionState {
     private func publish(
         _ message: OutgoingMessage,
         on channel: ChannelState,
-        now: NIODeadline
+        now: NIODeadline,
+        patient: Bool = false
     ) throws(AMQPError)
         -> PublisherConfirm
     {
@@ -51,15 +71,24 @@ extension ConnectionState {
         }
         let deadline = now + .nanoseconds(self.configuration.publishTimeout.nanoseconds)
         let kept = channel.settings.resendsUnconfirmed ? message : nil
-        let confirm = PublisherConfirm(bytes: message.body.readableBytes, message: kept, deadline: deadline)
-        try self.write(message, confirm, on: channel)
+        let patient =
+            patient && channel.settings.confirms && self.mayGoLater(&channel.sentSince, channel.settings.window)
+        let confirm = PublisherConfirm(
+            bytes: message.body.readableBytes,
+            message: kept,
+            deadline: deadline,
+            core: patient ? self.core : nil,
+            flush: self.flushes
+        )
+        try self.write(message, confirm, on: channel, patient: patient)
         return confirm
     }
 
     private func write(
         _ message: OutgoingMessage,
         _ confirm: PublisherConfirm,
-        on channel: ChannelState
+        on channel: ChannelState,
+        patient: Bool = false
     )
         throws(AMQPError)
     {
@@ -79,7 +108,8 @@ extension ConnectionState {
                 properties: properties,
                 body: message.body,
                 channel: channel.number,
-                maximumFrameSize: self.tuning.frameMax
+                maximumFrameSize: self.tuning.frameMax,
+                patient: patient
             )
         } catch {
             throw AMQPError(error)
@@ -144,6 +174,7 @@ extension ConnectionState {
         case .settle(let all):
             if let metrics { self.measure(all, metrics) }
             for settled in all { Self.complete(settled) }
+            if channel.confirms.unconfirmed > 0 { self.expectsAnswers = true }
             self.drainPublishers(of: channel)
         }
     }

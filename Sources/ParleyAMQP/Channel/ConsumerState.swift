@@ -80,10 +80,15 @@ final class ConsumerBuffer: Sendable {
 
     /// The next delivery, or `nil` at the end. `becameFree` says that reading may go on.
     func next() async throws -> (delivery: AMQPDelivery?, becameFree: Bool) {
-        let waiter = self.state.withLock { state in
+        // Mostly there is one: no continuation then.
+        let (now, waiter, becameFree) = self.state.withLock { state -> (AMQPDelivery?, UInt64, Bool) in
             state.nextWaiter += 1
-            return state.nextWaiter
+            guard !Task.isCancelled, let delivery = state.deliveries.popFirst() else {
+                return (nil, state.nextWaiter, false)
+            }
+            return (delivery, 0, self.becameFree(&state))
         }
+        if let now { return (now, becameFree) }
         let delivery: AMQPDelivery? = try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 self.state.withLock { state in
@@ -109,11 +114,12 @@ final class ConsumerBuffer: Sendable {
                 state.waiters.remove(at: index).continuation.resume(throwing: CancellationError())
             }
         }
-        let becameFree = self.state.withLock { state in
-            guard state.full, state.deliveries.count <= self.limit / 2 else { return false }
-            state.full = false
-            return true
-        }
-        return (delivery, becameFree)
+        return (delivery, self.state.withLock { self.becameFree(&$0) })
+    }
+
+    private func becameFree(_ state: inout State) -> Bool {
+        guard state.full, state.deliveries.count <= self.limit / 2 else { return false }
+        state.full = false
+        return true
     }
 }

@@ -7,8 +7,20 @@ public final class PublisherConfirm: Sendable, Equatable {
     /// Kept only where it is sent again after a lost connection.
     let message: OutgoingMessage?
     let deadline: NIODeadline
+    /// If it waits for company on its way out; its channel's.
+    private let core: ConnectionCore?
+    /// The flush that takes it out.
+    private let flush: UInt64
 
-    init(bytes: Int, message: OutgoingMessage?, deadline: NIODeadline) {
+    init(
+        bytes: Int,
+        message: OutgoingMessage?,
+        deadline: NIODeadline,
+        core: ConnectionCore? = nil,
+        flush: UInt64 = 0
+    ) {
+        self.core = core
+        self.flush = flush
         self.bytes = bytes
         self.message = message
         self.deadline = deadline
@@ -20,7 +32,13 @@ public final class PublisherConfirm: Sendable, Equatable {
     /// - Throws: ``AMQPError/Code/nacked``, ``AMQPError/Code/returned``; or, with ``RetrySafety/mayHaveRun``, the
     ///   reason why nobody knows: the connection or channel ended, or no word came in time. `CancellationError` if the
     ///   task is cancelled, which changes nothing about the publish.
-    public func wait() async throws { try await self.completion.value() }
+    public func wait() async throws {
+        // What was sent may still wait for company on its way out; now somebody waits for it.
+        if let core, !self.completion.isDone {
+            core.with { state in if state.flushes == self.flush { state.output.hurry() } }
+        }
+        try await self.completion.value()
+    }
 
     public static func == (lhs: PublisherConfirm, rhs: PublisherConfirm) -> Bool { lhs === rhs }
 }

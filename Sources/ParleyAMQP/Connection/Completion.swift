@@ -44,10 +44,12 @@ final class Completion<Value: Sendable>: Sendable {
 
     /// - Throws: `CancellationError` as soon as the task is cancelled; the completion then counts as abandoned.
     func value() async throws -> Value {
-        let waiter = self.state.withLock { state in
+        let (waiter, now) = self.state.withLock { state in
             state.nextWaiter += 1
-            return state.nextWaiter
+            return (state.nextWaiter, state.result)
         }
+        // Mostly it is there: no continuation then.
+        if let now { return try now.get() }
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 let now: Result<Value, any Error>? = self.state.withLock { state in

@@ -17,6 +17,7 @@ final class ConnectionCore: Sendable {
         self.eventLoop = eventLoop
         self.telemetry = Telemetry(connection: configuration.connectionName)
         self.state = Mutex(ConnectionState(configuration: configuration, metrics: self.telemetry.metrics))
+        self.state.withLock { $0.core = self }
     }
 
     /// Changes the state, then does what the change asks for: writes, ends the socket, stops or starts reading.
@@ -35,6 +36,7 @@ final class ConnectionCore: Sendable {
 
     private struct Afterwards: Sendable {
         var flush = false
+        var lateFlush = false
         var end: (any Channel)?
         var reading: Bool?
         var socket: (any Channel)?
@@ -44,8 +46,13 @@ final class ConnectionCore: Sendable {
     private func afterwards(_ state: ConnectionState, readBefore: Bool) -> Afterwards {
         var after = Afterwards(socket: state.socket)
         if !state.output.isEmpty, !state.flushScheduled, state.socket != nil {
-            state.flushScheduled = true
-            after.flush = true
+            if state.output.mustGo {
+                state.flushScheduled = true
+                after.flush = true
+            } else if !state.lateFlushScheduled {
+                state.lateFlushScheduled = true
+                after.lateFlush = true
+            }
         }
         if state.mustEndSocket {
             state.mustEndSocket = false
@@ -61,6 +68,7 @@ final class ConnectionCore: Sendable {
 
     private func perform(_ after: Afterwards) {
         if after.flush { self.eventLoop.execute { self.flush() } }
+        if after.lateFlush { self.scheduleLateFlush() }
         if let socket = after.end {
             // Behind the flush: the last words go out first.
             self.eventLoop.execute { socket.close(mode: .all, promise: nil) }
@@ -71,9 +79,15 @@ final class ConnectionCore: Sendable {
         if after.sweep { self.scheduleSweep() }
     }
 
-    private func flush() {
+    private func scheduleLateFlush() {
+        self.eventLoop.scheduleTask(in: .milliseconds(1)) { self.flush(late: true) }
+    }
+
+    private func flush(late: Bool = false) {
         let (socket, pieces, bytes, epoch) = self.state.withLock { state in
             state.flushScheduled = false
+            if late { state.lateFlushScheduled = false }
+            state.flushes += 1
             let bytes = state.output.bytes
             state.heartbeat?.sent(now: Int64(NIODeadline.now().uptimeNanoseconds))
             return (state.socket, state.output.take(), bytes, state.epoch)
@@ -103,13 +117,23 @@ final class ConnectionCore: Sendable {
         }
     }
 
-    /// Returns the frame size that was agreed, once it is.
-    func received(_ frame: AMQPFrame, epoch: UInt64) -> UInt32? {
+    /// Takes the frames of one read under one lock. Returns the frame size that was agreed, once it is.
+    func received(_ frames: [AMQPFrame], epoch: UInt64) -> UInt32? {
         self.with { state in
-            guard state.epoch == epoch, !state.mustEndSocket else { return nil }
+            guard state.epoch == epoch else { return nil }
             state.heartbeat?.received(now: Int64(NIODeadline.now().uptimeNanoseconds))
             let wasOpen = state.machine.isOpen
-            state.received(frame, on: self)
+            for frame in frames {
+                // Behind the frame that ended the connection nothing counts.
+                guard !state.mustEndSocket else { break }
+                state.received(frame, on: self)
+            }
+            if state.expectsAnswers {
+                state.expectsAnswers = false
+                // Made here, where it wakes nobody: acknowledgements and further publishes will find it.
+                if !state.lateFlushScheduled { self.scheduleLateFlush() }
+                state.lateFlushScheduled = true
+            }
             guard !wasOpen, state.machine.isOpen else { return nil }
             self.startHeartbeat(state, epoch: epoch)
             return state.tuning.frameMax

@@ -18,6 +18,8 @@ final class ConnectionState {
 
     let configuration: AMQPConfiguration
     let metrics: Telemetry.Handles?
+    /// Handed to confirms only; nothing here calls it.
+    weak var core: ConnectionCore?
     var phase: Phase = .idle
     /// Counts the sockets: what an older one still says is ignored.
     var epoch: UInt64 = 0
@@ -55,6 +57,11 @@ final class ConnectionState {
     var observers: [UInt64: AsyncStream<AMQPEvent>.Continuation] = [:]
     var sweepScheduled = false
     var flushScheduled = false
+    var flushes: UInt64 = 0
+    /// What came will most likely be followed by something that may wait a little: acknowledgements, publishes.
+    var expectsAnswers = false
+    /// The same for what may wait a little.
+    var lateFlushScheduled = false
     /// What the shell has to do after the lock is released.
     var mustEndSocket = false
 

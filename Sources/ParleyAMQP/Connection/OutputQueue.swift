@@ -9,16 +9,25 @@ struct OutputQueue {
     private var tailLimit = 64 * 1_024
     /// Bytes that wait here.
     private(set) var bytes = 0
+    /// Those of them that may wait a little for others; see ``mustGo``.
+    private var patientBytes = 0
     /// Bytes that the socket has and has not reported as written.
     var inFlight = 0
 
     var total: Int { self.bytes + self.inFlight }
     var isEmpty: Bool { self.bytes == 0 }
+    /// Whether something waits that is to go out now. What is patient waits for company, a millisecond at most: each
+    /// write costs two changes of thread and a system call, many times what it takes to make a frame.
+    var mustGo: Bool { self.bytes > self.patientBytes || self.bytes >= 16 * 1_024 }
 
-    mutating func append(_ frame: AMQPFrame) throws(AMQPWireError) {
+    /// Somebody waits for the answer.
+    mutating func hurry() { self.patientBytes = 0 }
+
+    mutating func append(_ frame: AMQPFrame, patient: Bool = false) throws(AMQPWireError) {
         let before = self.tail.readableBytes
         try AMQPFrameEncoder.encode(frame, into: &self.tail)
         self.bytes += self.tail.readableBytes - before
+        if patient { self.patientBytes += self.tail.readableBytes - before }
     }
 
     mutating func appendRaw(_ bytes: [UInt8]) {
@@ -34,8 +43,10 @@ struct OutputQueue {
         properties: AMQPProperties,
         body: ByteBuffer,
         channel: UInt16,
-        maximumFrameSize: UInt32
+        maximumFrameSize: UInt32,
+        patient: Bool = false
     ) throws(AMQPWireError) {
+        let start = self.bytes
         let before = self.tail.writerIndex
         let header = AMQPFrame.Payload.header(
             classID: 60,
@@ -67,6 +78,7 @@ struct OutputQueue {
             self.bytes += slice.readableBytes + AMQPFrame.overhead
         }
         if self.tail.readableBytes >= self.tailLimit { self.cut() }
+        if patient { self.patientBytes += self.bytes - start }
     }
 
     /// Everything that waits, in its order; it counts as in flight from now on.
@@ -74,6 +86,7 @@ struct OutputQueue {
         self.cut()
         self.inFlight += self.bytes
         self.bytes = 0
+        self.patientBytes = 0
         defer { self.pieces = [] }
         return self.pieces
     }

@@ -13,6 +13,10 @@ final class SocketHandler: ChannelInboundHandler {
     // Before the sizes are agreed on, the broker sends its properties only.
     private var decoder = AMQPFrameDecoder(maximumFrameSize: 131_072)
 
+    /// At most what one read brings.
+    private var frames: [AMQPFrame] = []
+    private var isOpen = false
+
     init(core: ConnectionCore, epoch: UInt64) {
         self.core = core
         self.epoch = epoch
@@ -25,15 +29,26 @@ final class SocketHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         self.decoder.append(self.unwrapInboundIn(data))
-        do {
+        do throws(AMQPWireError) {
             while let frame = try self.decoder.next() {
-                if let agreed = self.core.received(frame, epoch: self.epoch) {
-                    self.decoder.maximumFrameSize = agreed
-                }
+                self.frames.append(frame)
+                // One at a time until the size of the next is agreed on.
+                if !self.isOpen { self.handOver() }
             }
+            self.handOver()
         } catch {
+            self.handOver()
             self.core.socketFailed(AMQPError(error), epoch: self.epoch)
         }
+    }
+
+    private func handOver() {
+        guard !self.frames.isEmpty else { return }
+        if let agreed = self.core.received(self.frames, epoch: self.epoch) {
+            self.decoder.maximumFrameSize = agreed
+            self.isOpen = true
+        }
+        self.frames.removeAll(keepingCapacity: true)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
