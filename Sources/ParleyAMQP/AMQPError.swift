@@ -165,6 +165,9 @@ extension AMQPError {
         return error
     }
 
+    /// The same as the reason why a request was not even sent. What cannot change stays permanent.
+    var beforeSending: AMQPError { self.retry == .permanent ? self : self.with(retry: .notSent) }
+
     static func closed(_ what: String) -> AMQPError {
         AMQPError(.closed, "\(what): the connection is closed", retry: .notSent)
     }

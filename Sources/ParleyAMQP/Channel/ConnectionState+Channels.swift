@@ -364,7 +364,12 @@ extension ConnectionState {
         for (_, pending) in channel.pending where pending.deadline <= now {
             pending.completion.complete(.failure(AMQPError(.timedOut, name, retry: .mayHaveRun)))
         }
-        let late = AMQPError(.timedOut, "the channel did not recover in time", retry: .notSent, cause: self.lastError)
+        let late = AMQPError(
+            .timedOut,
+            "the channel did not recover in time",
+            retry: .notSent,
+            cause: self.lastError ?? self.formerError
+        )
         channel.readyWaiters.removeAll { waiter in
             if waiter.deadline <= now { waiter.completion.complete(.failure(late)) }
             return waiter.completion.isDone

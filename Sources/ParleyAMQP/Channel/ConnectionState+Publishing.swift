@@ -27,7 +27,7 @@ extension ConnectionState {
     }
 
     private func publishing(_ id: UInt64) throws(AMQPError) -> ChannelState {
-        if case .closed(let error) = self.phase { throw error.with(retry: .notSent) }
+        if case .closed(let error) = self.phase { throw error.beforeSending }
         if case .draining = self.phase { throw .closed("publish") }
         guard let channel = self.channels[id] else {
             throw AMQPError(.channelClosed, "the channel is closed: open another", retry: .notSent)
@@ -252,7 +252,7 @@ extension ConnectionState {
             .timedOut,
             "the message could not be sent in time (no connection, or the window stayed full)",
             retry: .notSent,
-            cause: self.lastError
+            cause: self.lastError ?? self.formerError
         )
     }
 }

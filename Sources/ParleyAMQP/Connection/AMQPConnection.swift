@@ -146,7 +146,7 @@ public final class AMQPConnection: Service, Sendable {
         let waiter: Completion<Void>? = try self.core.with { state throws(AMQPError) in
             switch state.phase {
             case .ready: return nil
-            case .closed(let error): throw error.with(retry: .notSent)
+            case .closed(let error): throw error.beforeSending
             case .draining: throw .closed("the connection")
             case .idle, .connecting, .recovering:
                 let waiter = ConnectionState.Waiter(

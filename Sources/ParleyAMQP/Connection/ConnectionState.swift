@@ -28,7 +28,10 @@ final class ConnectionState {
     var output = OutputQueue()
     var opened: Completion<ConnectionMachine.Tuning>?
     var ended: Completion<Void>?
+    /// Why this connection ended, or could not be made.
     var lastError: AMQPError?
+    /// The same of the one before, for whoever waits while the next is being made.
+    var formerError: AMQPError?
     var serverProperties: AMQPTable = [:]
     var blockedReason: String?
     private var blockedSince: NIODeadline?
@@ -107,6 +110,7 @@ final class ConnectionState {
         self.blockedReason = nil
         self.opened = opened
         self.ended = ended
+        self.formerError = self.lastError ?? self.formerError
         self.lastError = nil
         self.phase = .connecting
         return (self.epoch, opened, ended)
@@ -237,6 +241,7 @@ final class ConnectionState {
     }
 
     private func becameOpen(_ tuning: ConnectionMachine.Tuning) {
+        self.formerError = nil
         self.tuning = tuning
         if self.tuning.frameMax == 0 { self.tuning.frameMax = max(4_096, self.configuration.maximumFrameSize) }
         self.numbers = ChannelNumbers(maximum: tuning.channelMax)
@@ -333,7 +338,7 @@ final class ConnectionState {
     func shutDown(_ error: AMQPError) {
         if case .closed = self.phase { return }
         self.phase = .closed(error)
-        for waiter in self.readyWaiters { waiter.completion.complete(.failure(error.with(retry: .notSent))) }
+        for waiter in self.readyWaiters { waiter.completion.complete(.failure(error.beforeSending)) }
         self.readyWaiters = []
         for channel in self.channels.values { self.finish(channel, error: error) }
         self.channels = [:]
@@ -354,7 +359,7 @@ final class ConnectionState {
             .timedOut,
             "no connection within the operation timeout: is the broker there, and is run() active?",
             retry: .notSent,
-            cause: self.lastError
+            cause: self.lastError ?? self.formerError
         )
         self.readyWaiters.removeAll { waiter in
             if waiter.deadline <= now { waiter.completion.complete(.failure(late)) }

@@ -295,10 +295,18 @@ extension GroupConsumer {
 
     private func consume() async throws {
         try await self.link.consuming.withChannel(.init(confirms: false)) { channel in
-            let group = self.state.withLock { $0.queue.group }
             // Somebody may have deleted them.
-            try await GroupTopology(group: group, configuration: self.link.configuration, features: self.link.features)
-                .declareQueues(on: channel)
+            if let known = self.ladder.registry.find(self.name) {
+                let topology = GroupTopology(
+                    group: known.group,
+                    exchange: known.exchange,
+                    configuration: self.link.configuration,
+                    features: self.link.features
+                )
+                try await topology.declareQueues(on: channel)
+                try await channel.declareExchange(known.exchange, type: "topic")
+                try await topology.bind(on: channel, insteadOf: nil)
+            }
             let consumer = try await channel.consume(self.name, prefetch: UInt16(self.link.configuration.window))
             let isWanted = self.state.withLock { state in
                 state.consumer = consumer

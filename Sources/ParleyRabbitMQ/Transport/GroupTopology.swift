@@ -4,6 +4,7 @@ internal import ParleyMessaging
 /// The queues of one consumer group.
 struct GroupTopology {
     let group: ConsumerGroup
+    let exchange: String
     let configuration: RabbitMQConfiguration
     let features: BrokerFeatures
 
@@ -24,12 +25,11 @@ struct GroupTopology {
     }
 
     func bind(on channel: AMQPChannel, insteadOf former: KnownGroups.Group?) async throws {
-        let exchange = self.configuration.exchange
         for binding in self.group.bindings {
-            try await channel.bindQueue(self.group.name, to: exchange, routingKey: binding.description)
+            try await channel.bindQueue(self.group.name, to: self.exchange, routingKey: binding.description)
         }
         guard let former else { return }
-        let kept = former.exchange == exchange ? Set(self.group.bindings) : []
+        let kept = former.exchange == self.exchange ? Set(self.group.bindings) : []
         for binding in Set(former.group.bindings).subtracting(kept) {
             try await channel.unbindQueue(self.group.name, from: former.exchange, routingKey: binding.description)
         }

@@ -107,7 +107,12 @@ public final class RabbitMQTransport: MessageTransport, Service {
         try await self.declareExchange()
         try await self.registry.journal.sync()
         let former = self.registry.find(group.name)
-        let topology = GroupTopology(group: group, configuration: self.configuration, features: self.link.features)
+        let topology = GroupTopology(
+            group: group,
+            exchange: self.configuration.exchange,
+            configuration: self.configuration,
+            features: self.link.features
+        )
         try await self.link.ask { channel in
             try await topology.declareQueues(on: channel)
             try await topology.bind(on: channel, insteadOf: former)
