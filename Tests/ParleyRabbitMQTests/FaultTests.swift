@@ -195,7 +195,10 @@ import Testing
         let transport = RabbitMQTransport(RabbitMQConfiguration(broker: broker), logger: quiet)
         let error = await #expect(throws: MessagingError.self) { try await transport.run() }
         #expect(error?.code == .unavailable && error?.retry == .permanent)
-        #expect(error?.description.contains(what == "password" ? "password" : "virtual host") == true, "\(error as Any)")
+        #expect(
+            error?.description.contains(what == "password" ? "password" : "virtual host") == true,
+            "\(error as Any)"
+        )
     }
 
     @Test func aMissingPermissionIsSaidToTheSubscriber() async throws {
