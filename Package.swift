@@ -190,8 +190,8 @@ let package = Package(
         .executableTarget(
             name: "order-system",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite",
-                "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
+                "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
+                "ParleyRabbitMQ", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
@@ -348,8 +348,8 @@ let package = Package(
         .testTarget(
             name: "OrderSystemTests",
             dependencies: [
-                "order-system", product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
-                product("NIOHTTP1", "swift-nio"),
+                "order-system", "RabbitMQTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
             ],
             swiftSettings: settings
         ),

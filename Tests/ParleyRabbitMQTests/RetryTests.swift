@@ -18,8 +18,8 @@ import Testing
             try await transport.withSubscription(to: "g", prefetch: 1) { deliveries in
                 let iterator = deliveries.makeAsyncIterator()
                 let first = try #require(try await iterator.next())
-                try await transport.settle(first.id, .retry(after: .milliseconds(5_500)))
                 began = clock.now
+                try await transport.settle(first.id, .retry(after: .milliseconds(5_500)))
                 let figures = try #require(try await transport.statistics().first)
                 #expect([figures.ready, figures.delayed, figures.unacknowledged] == [0, 1, 0])
                 let queues = try await host.server.curl("GET", "queues/\(host.name)?columns=name")

@@ -118,8 +118,20 @@ public enum Subprocess {
         process.standardOutput = FileHandle(forWritingAtPath: place + "-out")
         process.standardError = FileHandle(forWritingAtPath: place + "-err")
         let status: Int32 = try await withCheckedThrowingContinuation { continuation in
-            process.terminationHandler = { continuation.resume(returning: $0.terminationStatus) }
-            do { try process.run() } catch { continuation.resume(throwing: error) }
+            // On a thread of its own, because a process inherits the signals that its parent's thread does not take: on
+            // one of Swift's it would never hear that it is to end.
+            Thread.detachNewThread {
+                var none = sigset_t()
+                sigemptyset(&none)
+                pthread_sigmask(SIG_SETMASK, &none, nil)
+                do {
+                    try process.run()
+                    process.waitUntilExit()
+                    continuation.resume(returning: process.terminationStatus)
+                } catch {
+                    continuation.resume(throwing: error)
+                }
+            }
         }
         return Answer(
             status: status,

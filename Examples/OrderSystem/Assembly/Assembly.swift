@@ -15,7 +15,7 @@ struct Assembly {
     let isAlone: Bool
     /// In the order of starting; they stop the other way round, so that the gateway goes first and the databases last.
     private(set) var services: [any Service] = []
-    private var bus: SQLiteBackend?
+    private var bus: Bus?
 
     init(settings: Settings, isAlone: Bool, announcements: Announcements) throws {
         self.settings = settings
@@ -49,13 +49,13 @@ struct Assembly {
         return backend
     }
 
-    /// The bus that all services of this machine share.
-    mutating func openBus() async throws -> SQLiteBackend {
+    /// The bus that all services share.
+    mutating func openBus() async throws -> Bus {
         if let bus { return bus }
-        let backend = try await SQLiteBackend(path: "\(self.settings.data)/bus.db", logger: self.settings.logger("bus"))
-        self.services.append(backend)
-        self.bus = backend
-        return backend
+        let bus = try await Bus.open(self.settings)
+        self.services.append(bus.service)
+        self.bus = bus
+        return bus
     }
 
     mutating func addHTTP(_ kind: ServiceKind, port: Int, router: ParleyRouter, health: HealthRegister? = nil) {

@@ -9,6 +9,14 @@ struct Settings: ParsableArguments {
     @Option(help: ArgumentHelp("Folder for the SQLite files; created when missing.", valueName: "folder"))
     var data = ProcessInfo.processInfo.environment["DATA_DIR"] ?? "./data"
 
+    @Option(
+        help: ArgumentHelp(
+            "RabbitMQ that carries the events, instead of a file: amqp://user:password@host:port/vhost. Or BROKER_URL.",
+            valueName: "url"
+        )
+    )
+    var broker: String?
+
     @Option(help: "Address to listen on.")
     var host = ProcessInfo.processInfo.environment["HOST"] ?? "127.0.0.1"
 
@@ -19,7 +27,10 @@ struct Settings: ParsableArguments {
         guard Logger.Level(rawValue: self.logLevel) != nil else {
             throw ValidationError("--log-level '\(self.logLevel)' is no level; see --help")
         }
+        if let url = self.brokerURL { _ = try Bus.configuration(url) }
     }
+
+    var brokerURL: String? { self.broker ?? ProcessInfo.processInfo.environment["BROKER_URL"] }
 
     func logger(_ label: String) -> Logger {
         var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }

@@ -2,7 +2,6 @@ internal import ArgumentParser
 internal import Foundation
 internal import ParleyCore
 internal import ParleyMessaging
-internal import ParleySQLite
 
 /// Messages that could not be handled.
 struct DeadLetters: AsyncParsableCommand {
@@ -12,6 +11,7 @@ struct DeadLetters: AsyncParsableCommand {
             EXAMPLES
               order-system dead-letters
               order-system dead-letters replay 3 4
+              order-system dead-letters --broker amqp://guest:guest@localhost/%2F
             """,
         subcommands: [List.self, Replay.self, Discard.self],
         defaultSubcommand: List.self
@@ -35,8 +35,8 @@ struct DeadLetters: AsyncParsableCommand {
         }
 
         func run() async throws {
-            try await Operations.withDatabase(of: "bus", self.settings) { backend in
-                let letters = try await backend.transport.deadLetters.list(
+            try await Operations.withDeadLetters(self.settings) { store in
+                let letters = try await store.list(
                     group: self.group,
                     after: 0,
                     limit: self.limit
@@ -66,8 +66,8 @@ struct DeadLetters: AsyncParsableCommand {
         @Argument(help: "Numbers of letters, as listed.") var ids: [Int64]
 
         func run() async throws {
-            try await Operations.withDatabase(of: "bus", self.settings) { backend in
-                print("replayed \(try await backend.transport.deadLetters.replay(self.ids)) of \(self.ids.count)")
+            try await Operations.withDeadLetters(self.settings) { store in
+                print("replayed \(try await store.replay(self.ids)) of \(self.ids.count)")
             }
         }
     }
@@ -78,8 +78,8 @@ struct DeadLetters: AsyncParsableCommand {
         @Argument(help: "Numbers of letters, as listed.") var ids: [Int64]
 
         func run() async throws {
-            try await Operations.withDatabase(of: "bus", self.settings) { backend in
-                print("discarded \(try await backend.transport.deadLetters.discard(self.ids)) of \(self.ids.count)")
+            try await Operations.withDeadLetters(self.settings) { store in
+                print("discarded \(try await store.discard(self.ids)) of \(self.ids.count)")
             }
         }
     }

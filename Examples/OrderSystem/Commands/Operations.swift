@@ -1,6 +1,9 @@
 internal import ArgumentParser
 internal import Foundation
+internal import ParleyAMQP
 internal import ParleyCore
+internal import ParleyMessaging
+internal import ParleyRabbitMQ
 internal import ParleySQLite
 internal import ParleySagas
 
@@ -23,6 +26,26 @@ enum Operations {
             let backend = try await SQLiteBackend(path: path, logger: settings.logger("order-system"))
             try await body(backend)
             await backend.close()
+        } catch let error as any RetryClassifiedError {
+            FileHandle.standardError.write(Data("order-system: \(error)\n".utf8))
+            throw ExitCode.failure
+        }
+    }
+
+    /// Those of the bus that the services are told to use.
+    static func withDeadLetters(
+        _ settings: Settings,
+        _ body: @Sendable (any DeadLetterStore) async throws -> Void
+    ) async throws {
+        guard let url = settings.brokerURL else {
+            return try await self.withDatabase(of: "bus", settings) { try await body($0.transport.deadLetters) }
+        }
+        do {
+            var configuration = try Bus.configuration(url)
+            configuration.broker.operationTimeout = .seconds(10)
+            try await RabbitMQTransport.withTransport(configuration, logger: settings.logger("order-system")) {
+                try await body($0.deadLetters)
+            }
         } catch let error as any RetryClassifiedError {
             FileHandle.standardError.write(Data("order-system: \(error)\n".utf8))
             throw ExitCode.failure

@@ -78,15 +78,12 @@ extension Assembly {
         let backend = try await self.openDatabase(of: .notificationService)
         try await backend.migrate("notification-service/1", Notifications.schema)
         let notifications = Notifications(backend: backend)
-        var router = MessageRouter(
-            transport: try await self.openBus().transport,
-            logger: self.logger(.notificationService)
-        )
-        router.consume(try ConsumerGroup(Notifications.group, bindings: ["order.#"])) { delivery in
-            try await notifications.handle(delivery)
-        }
+        let bus = try await self.openBus()
+        var router = MessageRouter(transport: bus.transport, logger: self.logger(.notificationService))
+        let group = try ConsumerGroup(Notifications.group, bindings: ["order.#"])
+        router.consume(group) { try await notifications.handle($0) }
         // Now, and not when it runs: an order that is placed in the meantime must not be missed.
-        try await router.declareGroups()
+        try await bus.declare([group])
         self.append(router)
         self.append(
             InboxJanitor(

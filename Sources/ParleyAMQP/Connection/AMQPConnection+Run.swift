@@ -147,8 +147,8 @@ extension AMQPConnection {
             }
             group.addTask {
                 if !self.isEnding { await self.wakeUp.wait(after: generation, until: nil, on: self.time) }
-                // Cancelled, this task may hear of it before the handler that asks for the end.
-                if Task.isCancelled { self.shutDownGracefully() }
+                // Cancelled from outside, this task may hear of it before the handler that asks for the end.
+                if Task.isCancelled, !ended.isDone { self.shutDownGracefully() }
                 guard self.isEnding else { return true }
                 await self.sayGoodBye(epoch: epoch)
                 return true

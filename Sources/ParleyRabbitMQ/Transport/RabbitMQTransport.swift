@@ -88,6 +88,30 @@ public final class RabbitMQTransport: MessageTransport, Service {
         self.link.jobs.continuation.finish()
     }
 
+    /// A transport that runs for the time of `body`.
+    ///
+    /// - Throws: what `body` throws, or why there is no connection: as ``run()``, and
+    ///   ``ParleyMessaging/MessagingError/Code/closed`` when it is shut down meanwhile.
+    public static func withTransport<Value: Sendable>(
+        _ configuration: RabbitMQConfiguration,
+        logger: Logger,
+        _ body: @Sendable (RabbitMQTransport) async throws -> Value
+    ) async throws -> Value {
+        let transport = RabbitMQTransport(configuration, logger: logger)
+        return try await withoutActuallyEscaping(body) { body in
+            try await withThrowingTaskGroup(of: Value.self) { group in
+                group.addTask {
+                    try await transport.run()
+                    throw MessagingError(.closed, "the connection to RabbitMQ has ended", retry: .mayHaveRun)
+                }
+                group.addTask { try await body(transport) }
+                defer { group.cancelAll() }
+                guard let value = try await group.next() else { throw CancellationError() }
+                return value
+            }
+        }
+    }
+
     // MARK: Groups
 
     private func declareExchange() async throws {
