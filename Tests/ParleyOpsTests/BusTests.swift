@@ -125,7 +125,9 @@ private func withBus(_ body: (SQLiteBackend) async throws -> Void) async throws 
         topology.queues = [.init(virtualHost: "h", name: "q", durable: false)]
         var snapshot = TopologySnapshot(operatorName: "guest")
         snapshot.virtualHosts = [.init("h")]
-        snapshot.permissions = [.init(user: "u", virtualHost: "h", write: write)]
+        snapshot.permissions = [
+            .init(user: "u", virtualHost: "h", write: write), .init(user: "guest", virtualHost: "h"),
+        ]
         snapshot.queues = [.init(.init(virtualHost: "h", name: "q")), .init(.init(virtualHost: "h", name: "other"))]
         return TopologyPlan(for: topology, on: snapshot)
     }
