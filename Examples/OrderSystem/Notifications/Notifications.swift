@@ -46,8 +46,15 @@ struct Notifications: Sendable {
         return router
     }
 
+    /// What is needed of an event, whoever sends it: other programs write other fields beside these.
+    private struct Heard: Decodable {
+        var orderId: String
+        var userId: String
+        var reason: String?
+    }
+
     func handle(_ delivery: Delivery) async throws {
-        let event = try JSONDecoder().decode(OrderEvent.self, from: Data(delivery.message.data))
+        let event = try JSONDecoder().decode(Heard.self, from: Data(delivery.message.data))
         let text: String
         switch delivery.message.type {
         case "order.created": text = "We have your order \(event.orderId)."
