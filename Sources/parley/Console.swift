@@ -44,9 +44,10 @@ enum Console {
         }
     }
 
-    static func logger(_ level: Logger.Level = .warning) -> Logger {
+    /// Warnings of the parts would only repeat what the command's own error says.
+    static var logger: Logger {
         var logger = Logger(label: "parley") { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = level
+        logger.logLevel = .error
         return logger
     }
 }

@@ -8,9 +8,9 @@ struct Parley: AsyncParsableCommand {
         abstract: "Set up, look at and mend the bus of a system: embedded, or RabbitMQ.",
         discussion: """
             EXAMPLES
-              parley rabbitmq plan                     what differs between parley.yaml and the broker
-              parley rabbitmq apply                    make the broker as the file says
-              parley queues --watch                    how deep is each queue, and who takes from it
+              parley rabbitmq plan           how the broker differs from parley.yaml
+              parley rabbitmq apply          make the broker as the file says
+              parley queues --watch          how deep is each queue, who takes from it
               parley consumers --bus amqp://myapp:secret@localhost/myapp-vhost
               parley dead-letters list --json
 

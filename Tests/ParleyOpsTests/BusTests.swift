@@ -3,6 +3,7 @@ import Logging
 import ParleyCore
 import ParleyMessaging
 import ParleyOps
+import ParleyRabbitMQ
 import ParleySQLite
 import Testing
 
@@ -113,5 +114,50 @@ private func withBus(_ body: (SQLiteBackend) async throws -> Void) async throws 
     @Test func readsRabbitMQ() throws {
         _ = try BusAddress(bus: "amqp://u:p@h:5672/my%2Fhost", management: nil)
         _ = try BusAddress(bus: "amqps://[::1]/x", management: "https://u:p@h")
+    }
+}
+
+@Suite struct PlanTextTests {
+    private func plan(_ write: String) -> TopologyPlan {
+        var topology = RabbitMQTopology()
+        topology.virtualHosts = [.init("h")]
+        topology.permissions = [.init(user: "u", virtualHost: "h")]
+        topology.queues = [.init(virtualHost: "h", name: "q", durable: false)]
+        var snapshot = TopologySnapshot(operatorName: "guest")
+        snapshot.virtualHosts = [.init("h")]
+        snapshot.permissions = [
+            .init(user: "u", virtualHost: "h", write: write), .init(user: "guest", virtualHost: "h"),
+        ]
+        snapshot.queues = [.init(.init(virtualHost: "h", name: "q")), .init(.init(virtualHost: "h", name: "other"))]
+        return TopologyPlan(for: topology, on: snapshot)
+    }
+
+    @Test func showsWhatWouldChange() {
+        #expect(
+            PlanText.text(self.plan(""), plain) == """
+                  ~ permission  h/u
+                        write  (empty) → .*
+                  ± queue       h/q
+                        durable  true → false
+                        while it is gone, messages to it are lost; its bindings are made again
+                        not allowed: a queue's settings cannot be changed, only replaced with it: allow that with --replace
+
+                Not in the file, and left alone (--prune deletes them):
+                  ? queue       h/other
+
+                0 to create, 1 to change, 1 to replace, 0 to delete; 1 not allowed.
+                """
+        )
+    }
+
+    @Test func isJSONForScripts() throws {
+        let data = try JSONEncoder().encode(PlanView(self.plan(".*"), done: 0))
+        let json = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+        #expect(json["replace"] as? Int == 1)
+        #expect(json["refused"] as? Int == 1)
+        #expect(json["done"] as? Int == 0)
+        let step = try #require((json["steps"] as? [[String: Any]])?.first)
+        #expect(step["action"] as? String == "replace")
+        #expect((step["resource"] as? [String: String])?["vhost"] == "h")
     }
 }

@@ -199,6 +199,17 @@ private func problems(_ text: String, _ variables: [String: String] = [:]) -> [S
         #expect(problems("rabbitmq: {vhosts: [{name: v}], queues: [\(queues)]}").count == 50)
     }
 
+    @Test func referencesCannotMakeItEndless() {
+        var text = "rabbitmq:\n  vhosts: [{name: v}]\n  policies:\n    - name: p\n      pattern: x\n      definition:\n"
+        text += "        a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+        for level in 1...12 {
+            let items = Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ",")
+            text += "        a\(level): &a\(level) [\(items)]\n"
+        }
+        #expect(problems(text).contains { $0.hasSuffix("more than 100000 values, with all references followed") })
+        #expect(problems("rabbitmq: " + String(repeating: "[", count: 100_000)).count == 1)
+    }
+
     @Test func twoVirtualHostsHaveToBeNamed() {
         let found = problems("rabbitmq: {vhosts: [{name: a}, {name: b}], queues: [{name: q}]}")
         #expect(found == ["parley.yaml:1:53: 'queues[0]' needs the key 'vhost'"])

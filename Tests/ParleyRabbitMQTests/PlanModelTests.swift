@@ -11,7 +11,7 @@ private struct ModelBroker {
 
     mutating func perform(_ operation: TopologyOperation) throws {
         switch operation {
-        case .putVirtualHost(let host):
+        case .putVirtualHost(let host), .remakeVirtualHost(let host):
             // What is not written is reset, as the broker does.
             let full = Topology.VirtualHost(host.name, description: host.description ?? "", tags: host.tags ?? [])
             if let index = self.state.virtualHosts.firstIndex(where: { $0.name == host.name }) {

@@ -215,6 +215,32 @@ func exactSnapshot(of topology: Topology) -> TopologySnapshot {
 
     private static let everything = TopologyPlan.Options(replaces: true, discardsMessages: true, prunes: true)
 
+    /// RabbitMQ makes the virtual host first and grants then; whoever is killed in between has a host without rights.
+    @Test func grantsTheOperatorWhatItNeeds() {
+        var snapshot = TopologySnapshot(operatorName: "guest")
+        snapshot.virtualHosts = self.topology.virtualHosts
+        let plan = TopologyPlan(for: self.topology, on: snapshot)
+        #expect(
+            plan.steps.map(\.resource.kind)
+                == [.user, .permission, .permission, .exchange, .queue, .binding, .policy]
+        )
+        #expect(plan.steps[2].resource == .init(.permission, "guest", in: "myapp-vhost"))
+        // Nothing to declare: nothing to grant.
+        var whole = exactSnapshot(of: self.topology)
+        whole.permissions.removeAll { $0.user == "guest" }
+        #expect(TopologyPlan(for: self.topology, on: whole).isEmpty)
+    }
+
+    @Test func makesAnUnfinishedHostAnew() {
+        var snapshot = TopologySnapshot(operatorName: "guest")
+        snapshot.virtualHosts = self.topology.virtualHosts
+        snapshot.exchanges = self.topology.exchanges
+        snapshot.unfinishedHosts = ["myapp-vhost"]
+        let plan = TopologyPlan(for: self.topology, on: snapshot)
+        #expect(plan.steps.map(\.resource.kind) == TopologyPlan.Kind.allCases)
+        #expect(plan.steps.first?.operation == .remakeVirtualHost(self.topology.virtualHosts[0]))
+    }
+
     @Test func aQueueThatNamesNoTypeMayHaveAny() {
         var topology = self.topology
         topology.queues[0].arguments = [:]

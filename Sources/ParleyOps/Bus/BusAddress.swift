@@ -35,7 +35,8 @@ public struct BusAddress: Sendable {
 
     /// - Parameters:
     ///   - bus: `sqlite:PATH` or `amqp://user:password@host:port/vhost`; ``standardPath`` when `nil` and it exists.
-    ///   - management: RabbitMQ's management API; port 15672 of the same host, with the same user, when `nil`.
+    ///   - management: RabbitMQ's management API; port 15672 of the same host when `nil`; with the bus's user when it
+    ///     names none.
     /// - Throws: ``BusAddressError``, `RabbitMQManagementError`. Neither repeats a URL, which may hold a password.
     public init(bus: String?, management: String?) throws {
         guard let bus else {
@@ -58,16 +59,12 @@ public struct BusAddress: Sendable {
             guard let configuration = try? AMQPConfiguration(url: bus), let endpoint = configuration.endpoints.first,
                 let parts = URLComponents(string: bus)
             else { throw BusAddressError("--bus is not of the form amqp://user:password@host:port/vhost") }
-            var settings: RabbitMQManagementConfiguration
-            if let management {
-                settings = try RabbitMQManagementConfiguration(url: management)
-            } else {
-                let host = endpoint.host.contains(":") ? "[\(endpoint.host)]" : endpoint.host
-                settings = try RabbitMQManagementConfiguration(
-                    url: bus.hasPrefix("amqps://") ? "https://\(host)" : "http://\(host)"
-                )
-                settings.user = parts.user ?? "guest"
-                settings.password = RabbitMQPassword(parts.password ?? (parts.user == nil ? "guest" : ""))
+            let host = endpoint.host.contains(":") ? "[\(endpoint.host)]" : endpoint.host
+            let standard = bus.hasPrefix("amqps://") ? "https://\(host)" : "http://\(host)"
+            var settings = try RabbitMQManagementConfiguration(url: management ?? standard)
+            if let user = parts.user, management.flatMap({ URLComponents(string: $0)?.user }) == nil {
+                settings.user = user
+                settings.password = RabbitMQPassword(parts.password ?? "")
             }
             self.kind = .rabbitMQ(url: bus, virtualHost: configuration.virtualHost, management: settings)
         } else {

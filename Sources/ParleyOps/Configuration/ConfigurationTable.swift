@@ -9,6 +9,9 @@ final class ConfigurationReading {
 
     /// More would not be read by anybody.
     private static let maximumProblems = 50
+    /// References (`*name`) can make a short file long without end.
+    private static let maximumValues = 100_000
+    private var values = 0
 
     init(file: String, variables: [String: String]) {
         self.file = file
@@ -19,6 +22,8 @@ final class ConfigurationReading {
         guard self.problems.count < Self.maximumProblems else { return }
         self.problems.append(.init(file: self.file, line: mark?.line, column: mark?.column, message: message))
     }
+
+    private var isFull: Bool { self.values > Self.maximumValues }
 
     /// A scalar's text with its variables replaced; `nil` when one of them is a problem.
     func text(_ scalar: Node.Scalar) -> String? {
@@ -45,8 +50,12 @@ final class ConfigurationReading {
 
     /// A value of any kind, as a broker's arguments have them.
     func value(_ node: Node, depth: Int = 0) -> RabbitMQValue {
-        guard depth < 16 else {
-            self.problem(node.mark, "nested deeper than 16")
+        self.values += 1
+        guard depth < 16, self.values <= Self.maximumValues else {
+            if self.values <= Self.maximumValues { self.problem(node.mark, "nested deeper than 16") }
+            if self.values == Self.maximumValues + 1 {
+                self.problem(node.mark, "more than \(Self.maximumValues) values, with all references followed")
+            }
             return .null
         }
         switch node {
@@ -54,10 +63,10 @@ final class ConfigurationReading {
             guard let text = self.text(scalar) else { return .null }
             return scalar.style == .plain ? PlainScalar.value(text) : .string(text)
         case .sequence(let items):
-            return .list(items.map { self.value($0, depth: depth + 1) })
+            return .list(items.prefix { _ in !self.isFull }.map { self.value($0, depth: depth + 1) })
         case .mapping(let members):
             var table: [String: RabbitMQValue] = [:]
-            for (key, value) in members {
+            for (key, value) in members where !self.isFull {
                 guard let name = key.scalar?.string else {
                     self.problem(key.mark, "a key must be a word")
                     continue

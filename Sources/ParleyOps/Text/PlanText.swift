@@ -49,8 +49,8 @@ public enum PlanText {
     }
 
     private static func change(_ field: TopologyPlan.FieldChange, _ action: TopologyPlan.Action) -> String {
-        guard action != .create else { return field.after ?? "" }
-        return "\(field.before ?? "(not set)") → \(field.after ?? "(not set)")"
+        func shown(_ value: String?) -> String { value.map { $0.isEmpty ? "(empty)" : $0 } ?? "(not set)" }
+        return action == .create ? shown(field.after) : "\(shown(field.before)) → \(shown(field.after))"
     }
 }
 

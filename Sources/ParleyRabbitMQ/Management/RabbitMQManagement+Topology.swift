@@ -8,6 +8,15 @@ extension RabbitMQManagement {
         return records.map { .init($0.name, description: $0.description, tags: $0.tags) }
     }
 
+    /// Those that run on every node that says anything about them.
+    func runningVirtualHosts() async throws -> Set<String> {
+        let records: [RabbitMQValue] = try await self.get(ManagementPath("vhosts"))
+        let running = records.filter { record in
+            record["cluster_state"].members.values.allSatisfy { $0 == "running" }
+        }
+        return Set(running.compactMap { $0["name"].text })
+    }
+
     /// Creates it or changes description and tags. Who creates one gets all permissions on it, by the broker.
     public func put(_ host: RabbitMQTopology.VirtualHost) async throws {
         var body: [String: RabbitMQValue] = [:]

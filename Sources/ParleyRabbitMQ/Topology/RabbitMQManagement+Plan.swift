@@ -14,8 +14,23 @@ extension RabbitMQManagement {
             snapshot.bindings += try await self.bindings(in: host.name)
             snapshot.policies += try await self.policies(in: host.name)
         }
+        let running = try await self.runningVirtualHosts()
+        for host in snapshot.virtualHosts.map(\.name) where names.contains(host) {
+            let exchanges = snapshot.exchanges.filter { $0.virtualHost == host }.map(\.name)
+            let isFinished = running.contains(host) && Self.ownExchanges.isSubset(of: exchanges)
+            let known = Self.ownExchanges.union(topology.exchanges.filter { $0.virtualHost == host }.map(\.name))
+            let isEmpty =
+                known.isSuperset(of: exchanges.filter { !$0.hasPrefix("amq.") })
+                && !snapshot.queues.contains { $0.queue.virtualHost == host }
+                && !snapshot.bindings.contains { $0.binding.virtualHost == host }
+                && !snapshot.policies.contains { $0.virtualHost == host }
+            if !isFinished, isEmpty { snapshot.unfinishedHosts.insert(host) }
+        }
         return snapshot
     }
+
+    /// What every virtual host has from the beginning.
+    private static let ownExchanges: Set = ["", "amq.direct", "amq.fanout", "amq.headers", "amq.match", "amq.topic"]
 
     /// What has to be done so that the broker has `topology`.
     public func plan(
@@ -60,6 +75,13 @@ extension RabbitMQManagement {
     ) async throws {
         switch operation {
         case .putVirtualHost(let host): try await self.put(host)
+        case .remakeVirtualHost(let host):
+            // Somebody else may have gone on meanwhile.
+            if let queue = try await self.queues(in: host.name).first {
+                throw Self.notEmpty(queue.name, host.name)
+            }
+            try await self.deleteVirtualHost(host.name)
+            try await self.put(host)
         case .putUser(let user, let kept):
             let hash =
                 kept ?? user.password.map { RabbitMQPasswordHash(of: $0, random: random) }

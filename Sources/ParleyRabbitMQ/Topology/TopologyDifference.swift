@@ -18,6 +18,7 @@ struct TopologyDifference {
 
     init(_ wanted: RabbitMQTopology, _ actual: TopologySnapshot, _ options: TopologyPlan.Options) {
         self.wanted = wanted
+        let actual = Self.withoutUnfinished(actual)
         self.actual = actual
         self.options = options
         self.hosts = Set(wanted.virtualHosts.map(\.name))
@@ -33,6 +34,17 @@ struct TopologyDifference {
         )
     }
 
+    /// What was not finished counts as not there.
+    private static func withoutUnfinished(_ snapshot: TopologySnapshot) -> TopologySnapshot {
+        let hosts = snapshot.unfinishedHosts
+        if hosts.isEmpty { return snapshot }
+        var rest = snapshot
+        rest.virtualHosts.removeAll { hosts.contains($0.name) }
+        rest.permissions.removeAll { hosts.contains($0.virtualHost) }
+        rest.exchanges.removeAll { hosts.contains($0.virtualHost) }
+        return rest
+    }
+
     mutating func compute() {
         self.virtualHosts()
         self.users()
@@ -41,9 +53,42 @@ struct TopologyDifference {
         self.queues()
         self.bindings()
         self.policies()
+        self.operatorPermissions()
     }
 
     // MARK: - Outside of virtual hosts
+
+    /// Who makes a virtual host is given all permissions on it, a moment later: who dies in between, or comes to one of
+    /// somebody else's, has none, and could declare nothing in it.
+    private mutating func operatorPermissions() {
+        let kinds: Set<TopologyPlan.Kind> = [.exchange, .queue, .binding]
+        let name = self.actual.operatorName
+        for host in self.wanted.virtualHosts.map(\.name)
+        where self.actual.virtualHosts.contains(where: { $0.name == host }) {
+            let permission = RabbitMQTopology.Permission(user: name, virtualHost: host)
+            let resource = Self.resource(permission)
+            let isNeeded = (self.steps + self.deletions).contains {
+                kinds.contains($0.resource.kind) && $0.resource.virtualHost == host
+            }
+            let isThere = (self.actual.permissions + self.wanted.permissions).contains { Self.resource($0) == resource }
+            guard isNeeded, !isThere else { continue }
+            let fields: [TopologyPlan.FieldChange] = [
+                .init("configure", from: nil, to: ".*"), .init("write", from: nil, to: ".*"),
+                .init("read", from: nil, to: ".*"),
+            ]
+            let step = TopologyPlan.Step(
+                action: .create,
+                resource: resource,
+                fields: fields,
+                refusal: nil,
+                note: "your own: without it, nothing in this virtual host can be declared",
+                operation: .putPermission(permission)
+            )
+            let after: Set<TopologyPlan.Kind> = [.virtualHost, .user, .permission]
+            let index = self.steps.firstIndex { !after.contains($0.resource.kind) } ?? self.steps.endIndex
+            self.steps.insert(step, at: index)
+        }
+    }
 
     private mutating func virtualHosts() {
         for host in self.wanted.virtualHosts {
@@ -54,7 +99,12 @@ struct TopologyDifference {
                     fields.append(.init("description", from: nil, to: description))
                 }
                 if let tags = host.tags { fields.append(.init("tags", from: nil, to: Self.list(tags))) }
-                self.step(.create, resource, fields, .putVirtualHost(host))
+                if self.actual.unfinishedHosts.contains(host.name) {
+                    let note = "it was begun and not finished, and is empty: it is made anew"
+                    self.step(.create, resource, fields, .remakeVirtualHost(host), note: note)
+                } else {
+                    self.step(.create, resource, fields, .putVirtualHost(host))
+                }
                 continue
             }
             // Writing one of the two resets the other.

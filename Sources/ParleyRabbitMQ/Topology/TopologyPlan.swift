@@ -103,6 +103,8 @@ public struct TopologyPlan: Sendable, Hashable {
 /// What is done on the broker for a step.
 package enum TopologyOperation: Sendable, Hashable {
     case putVirtualHost(RabbitMQTopology.VirtualHost)
+    /// Of one that was not finished.
+    case remakeVirtualHost(RabbitMQTopology.VirtualHost)
     /// With the hash that is kept when the password is not managed or right.
     case putUser(RabbitMQTopology.User, kept: RabbitMQPasswordHash?)
     case putPermission(RabbitMQTopology.Permission)

@@ -54,6 +54,9 @@ public struct TopologySnapshot: Sendable, Hashable {
     /// Who asked: its permissions are never taken away.
     public var operatorName: String
     public var virtualHosts: [RabbitMQTopology.VirtualHost] = []
+    /// Virtual hosts that were begun and not finished: who dies while the broker makes one leaves it without some of
+    /// its own exchanges, or not running. Only those that have no queue and nothing that is not in the topology.
+    public var unfinishedHosts: Set<String> = []
     public var users: [User] = []
     public var permissions: [RabbitMQTopology.Permission] = []
     public var exchanges: [RabbitMQTopology.Exchange] = []

@@ -15,7 +15,7 @@ struct BusOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "RabbitMQ's management API; without it port 15672 of the bus's host, with the same user.",
+            "RabbitMQ's management API; without it port 15672 of the bus's host. Without a user: the bus's.",
             valueName: "url"
         )
     )
@@ -32,7 +32,7 @@ struct BusOptions: ParsableArguments {
     func withInspector(_ body: (any BusInspector) async throws -> Void) async throws {
         try await Console.reporting {
             let address = try BusAddress(bus: self.bus, management: self.management)
-            try await address.withInspector(logger: Console.logger(), body)
+            try await address.withInspector(logger: Console.logger, body)
         }
     }
 }

@@ -108,7 +108,7 @@ struct RabbitMQ: AsyncParsableCommand {
             discussion: """
                 EXAMPLES
                   parley rabbitmq apply
-                  parley rabbitmq apply --replace               also what cannot be changed in place
+                  parley rabbitmq apply --replace     also what cannot be changed in place
                   parley rabbitmq apply --prune --json
 
                 Running it twice does nothing the second time. When it is interrupted, running it again goes on. When \
@@ -160,7 +160,7 @@ struct RabbitMQ: AsyncParsableCommand {
             discussion: """
                 EXAMPLES
                   parley rabbitmq drift
-                  parley rabbitmq drift --prune --json          also what is not in the file counts
+                  parley rabbitmq drift --prune --json     also what is not in the file
 
                 For a timer or a pipeline. What is not in the file counts with --prune only.
                 """
