@@ -34,7 +34,7 @@ public struct BrokerFeatures: Sendable, Hashable {
     /// A delivery limit that the broker sets by itself (20 from 4.0 on) must be taken off: deliveries are counted here.
     public var hasDefaultDeliveryLimit: Bool { self.isAtLeast(4, 0) }
     /// Quorum queues that delay what is given back (4.3). It grows with the count and is the same for all messages of
-    /// a queue, so it cannot carry a delay that a handler asks for; see decision 0005.
+    /// a queue, so it cannot carry a delay that a handler asks for; see decision 0006.
     public var hasDelayedRetry: Bool { self.isAtLeast(4, 3) }
 
     private func isAtLeast(_ major: Int, _ minor: Int) -> Bool {
