@@ -31,6 +31,7 @@ import Testing
         let count = 20_000
         let confirmed = Guarded(0)
         let handled = Guarded<Set<String>>([])
+        let order = Guarded<[Int]>([])
         try await host.running { transport in
             try await transport.declare(ConsumerGroup("g", bindings: ["#"]))
             // A queue that is a few milliseconds old when this broker is killed comes back without a leader.
@@ -43,7 +44,8 @@ import Testing
                     try await transport.withSubscription(to: "g", prefetch: 200) { deliveries in
                         for try await delivery in deliveries {
                             // Handled is what a handler has done; that the settlement comes too late is a duplicate.
-                            handled.withLock { _ = $0.insert(delivery.message.id) }
+                            let isNew = handled.withLock { $0.insert(delivery.message.id).inserted }
+                            if isNew, let number = Int(delivery.message.id) { order.withLock { $0.append(number) } }
                             try? await transport.settle(delivery.id, .ack)
                         }
                     }
@@ -54,6 +56,10 @@ import Testing
                 #expect(try await isEventually(within: .seconds(120)) { handled.current.count == count + 1 })
                 group.cancelAll()
             }
+        }
+        for key in 0..<50 {
+            let ofKey = order.current.filter { $0 % 50 == key }
+            #expect(ofKey == ofKey.sorted(), "what came again came behind, but nothing overtook")
         }
         #expect(confirmed.current == count)
         #expect(handled.current.count == count + 1)

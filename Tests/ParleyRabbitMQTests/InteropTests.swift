@@ -125,6 +125,49 @@ import Testing
         }
     }
 
+    @Test func whateverAnotherProgramWritesTheGroupGoesOn() async throws {
+        let host = try await Host()
+        try await host.running { transport in
+            try await transport.declare(ConsumerGroup("g", bindings: ["order.*"], maximumDeliveries: 3))
+            _ = try await self.pika(
+                host,
+                """
+                most = 2 ** 63 - 1
+                def publish(id, headers):
+                    channel.basic_publish("parley.events", "order.created", b"x",
+                        pika.BasicProperties(message_id=id, headers=headers))
+                publish("a", {"x-parley-attempts": most, "x-parley-published": -most})
+                publish("b", {"x-parley-attempts": -most, "x-parley-key": "k"})
+                publish("c", {"x-parley-topic": "no..topic", "x-parley-key": "k" * 5000, "x-parley-copy": "c" * 9000})
+                publish(None, {"n" * 250: "the name has no room for a prefix"})
+                publish("d", {"n" * 250: "nor this one", "x-parley-attempts": 7})
+                publish("e", {"x-parley-not-before": -most, "cloudEvents:time": "yesterday", "cloudEvents:id": "with space"})
+                publish("f", {"nested": {"a": [1, {"b": None}]}, "x-parley-letter": most})
+                channel.basic_publish("", "g.dead-letters", b"letter",
+                    pika.BasicProperties(message_id="l", headers={"x-parley-died-at": most, "x-parley-group": "other"}))
+                """
+            )
+            try await transport.publish([message("last", topic: "order.created")])
+            var seen: [String] = []
+            try await transport.withSubscription(to: "g", prefetch: 1) { deliveries in
+                for try await delivery in deliveries {
+                    seen.append(delivery.message.id)
+                    try await transport.settle(delivery.id, .ack)
+                    if seen.contains("last") && seen.contains("f") { break }
+                }
+            }
+            #expect(Set(seen).isSuperset(of: ["b", "c", "f", "last"]))
+            #expect(
+                try await isEventually {
+                    let letters = try await transport.deadLetters.list(group: "g", after: 0, limit: 100)
+                    return Set(letters.map(\.message.id)).isSuperset(of: ["a", "d", "l"])
+                }
+            )
+            let letters = try await transport.deadLetters.list(group: "g", after: 0, limit: 100)
+            #expect(try await transport.deadLetters.discard(letters.map(\.id)) == letters.count)
+        }
+    }
+
     @Test func aDeadLetterOfTheBrokersOwnMakingTellsItsStory() async throws {
         let host = try await Host()
         try await host.running { transport in

@@ -35,6 +35,31 @@ import Testing
         }
     }
 
+    @Test func whatWasGivenBackUnseenIsCountedFromThenOn() async throws {
+        let host = try await Host()
+        try await host.running { transport in
+            try await transport.declare(ConsumerGroup("g", bindings: ["#"], maximumDeliveries: 2))
+            try await transport.publish([message("before", key: "k"), message("killer", key: "k")])
+            // The killer lies in this one's memory, and goes back uncounted.
+            try await transport.withSubscription(to: "g", prefetch: 1) { deliveries in
+                let delivery = try #require(try await deliveries.makeAsyncIterator().next())
+                try await transport.settle(delivery.id, .ack)
+            }
+            for attempt in 1...2 {
+                let delivery = try await transport.withSubscription(to: "g", prefetch: 1) {
+                    try #require(try await $0.makeAsyncIterator().next())
+                }
+                #expect(delivery.message.id == "killer" && delivery.attempt == attempt)
+            }
+            try await transport.publish([message("after", key: "k")])
+            let last = try await transport.withSubscription(to: "g", prefetch: 1) {
+                try #require(try await $0.makeAsyncIterator().next())
+            }
+            #expect(last.message.id == "after")
+            #expect(try await transport.deadLetters.list(group: "g", after: 0, limit: 9).map(\.attempts) == [2])
+        }
+    }
+
     @Test func priorityOvertakes() async throws {
         let host = try await Host()
         try await host.running({ $0.queues = .classic(priorities: 9) }) { transport in

@@ -21,6 +21,10 @@ public struct AMQPChannelSettings: Sendable, Hashable {
     /// or else waits for it to be there again, and goes on consuming. The queue is then another one, and may be empty.
     public var resubscribes = false
 
+    /// Whether what is declared over the channel is declared again when the connection is made anew. Not for durable
+    /// things that others change as well: what they have removed would come back.
+    public var recordsTopology = true
+
     public init(
         confirms: Bool = true,
         window: Int = 1_000,
@@ -77,6 +81,9 @@ public final class AMQPChannel: Sendable {
 
     /// Publishes all of them in their order, with one wait for all confirms.
     ///
+    /// When the connection is lost in the middle, those that had not been sent are not sent: publishing all of them again
+    /// keeps their order.
+    ///
     /// - Throws: the first error after all have been waited for: some may have been confirmed.
     public func publish(_ messages: [AMQPMessage]) async throws {
         guard let tracer = self.core.telemetry.tracer else { return try await self.publishAll(messages) }
@@ -99,7 +106,8 @@ public final class AMQPChannel: Sendable {
                     try state.publishNow(messages[confirms.count...], on: self.id, now: .now())
                 }
                 guard confirms.count < messages.count else { break }
-                confirms.append(try await self.sendAsItIs(messages[confirms.count]))
+                // Not when the one before it was lost: what is sent again would come behind it.
+                confirms.append(try await self.sendAsItIs(messages[confirms.count], after: confirms.last))
             }
         } catch {
             failure = error
@@ -133,7 +141,10 @@ public final class AMQPChannel: Sendable {
         return try await self.sendAsItIs(traced)
     }
 
-    private func sendAsItIs(_ message: AMQPMessage) async throws -> PublisherConfirm {
+    private func sendAsItIs(
+        _ message: AMQPMessage,
+        after former: PublisherConfirm? = nil
+    ) async throws -> PublisherConfirm {
         if let confirm = try self.core.with({ state throws(AMQPError) in
             try state.publishNow(message, on: self.id, now: .now())
         }) {
@@ -146,7 +157,13 @@ public final class AMQPChannel: Sendable {
                 self.core.with { state in
                     guard !Task.isCancelled else { return continuation.resume(throwing: CancellationError()) }
                     state.enqueue(
-                        .init(id: publishID, message: message, continuation: continuation, deadline: deadline),
+                        .init(
+                            id: publishID,
+                            message: message,
+                            former: former,
+                            continuation: continuation,
+                            deadline: deadline
+                        ),
                         on: self.id
                     )
                 }

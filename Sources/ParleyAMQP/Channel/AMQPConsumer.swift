@@ -23,6 +23,9 @@ public struct AMQPConsumer: AsyncSequence, Sendable {
 
     public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(consumer: self) }
 
+    /// Takes what has arrived and was not handed out; it stays unacknowledged.
+    package func takeArrived() -> [AMQPDelivery] { self.buffer.takeAll() }
+
     /// Stops the consumer. What it had not handed out goes back to the queue; the sequence ends.
     public func cancel() async throws { try await self.channel.cancelConsumer(self.tag) }
 }

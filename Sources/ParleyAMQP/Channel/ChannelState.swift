@@ -25,6 +25,8 @@ final class ChannelState {
     struct QueuedPublish {
         var id: UInt64
         var message: OutgoingMessage
+        /// The one before it in its batch.
+        var former: PublisherConfirm?
         var continuation: CheckedContinuation<PublisherConfirm, any Error>
         var deadline: NIODeadline
     }

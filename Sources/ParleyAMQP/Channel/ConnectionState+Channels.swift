@@ -165,7 +165,7 @@ extension ConnectionState {
         case .confirmSelect: channel.confirms = ConfirmMachine()
         case .txSelect: channel.inTransaction = true
         default:
-            guard channel.recovers else { return }
+            guard channel.recovers, channel.settings.recordsTopology else { return }
             self.topology.record(method, reply)
         }
     }

@@ -157,6 +157,11 @@ extension ConnectionState {
             }
         }
         while channel.resend.isEmpty, self.canPublish(on: channel), let next = channel.queued.popFirst() {
+            if next.former?.completion.hasFailed == true {
+                let error = AMQPError(.connectionLost, "the message before it in its batch was lost", retry: .notSent)
+                next.continuation.resume(throwing: error)
+                continue
+            }
             do {
                 next.continuation.resume(returning: try self.publish(next.message, on: channel, now: .now()))
             } catch {

@@ -71,6 +71,13 @@ final class ConsumerBuffer: Sendable {
         }
     }
 
+    func takeAll() -> [AMQPDelivery] {
+        self.state.withLock { state in
+            defer { state.deliveries = [] }
+            return Array(state.deliveries)
+        }
+    }
+
     func clear() {
         self.state.withLock { state in
             state.deliveries = []

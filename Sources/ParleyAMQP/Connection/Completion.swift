@@ -16,6 +16,10 @@ final class Completion<Value: Sendable>: Sendable {
 
     var isDone: Bool { self.state.withLock { $0.result != nil } }
 
+    var hasFailed: Bool {
+        self.state.withLock { state in if case .failure = state.result { true } else { false } }
+    }
+
     /// The first result counts. Returns whether it was this one and somebody may still take it: a reply that nobody
     /// takes (a message that was got, a channel that was opened) has to be undone by the caller.
     @discardableResult

@@ -1,6 +1,7 @@
 public import Logging
 public import ParleyCore
 public import ServiceLifecycle
+internal import Synchronization
 
 /// Consumes for a service: each consumer group has a handler, run for many messages at once.
 ///
@@ -110,9 +111,16 @@ public struct MessageRouter: Service {
         await withTaskGroup(of: Void.self) { drain in
             // The handlers live in a group of their own, so that the drain timeout can cancel them alone.
             drain.addTask {
+                let running = RunningHandlers(limit: consumer.concurrency)
                 await withDiscardingTaskGroup { handlers in
                     while let delivery = await self.next(of: deliveries, consumer) {
-                        handlers.addTask { await self.handle(delivery, consumer) }
+                        running.begin()
+                        handlers.addTask {
+                            await self.handle(delivery, consumer)
+                            running.end()
+                        }
+                        // A transport that has lost its connection hands out anew what is still being handled.
+                        await running.waitForRoom(on: self.time)
                     }
                 }
             }
@@ -200,5 +208,32 @@ public struct MessageRouter: Service {
         guard index < self.middleware.count else { return handler }
         let rest = self.chain(from: index + 1, handler)
         return { try await self.middleware[index].handle($0, next: rest) }
+    }
+}
+
+/// How many handlers of a group are at work.
+private final class RunningHandlers: Sendable {
+    private let limit: Int
+    private let count = Mutex(0)
+    private let signal = Signal()
+
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    func begin() { self.count.withLock { $0 += 1 } }
+
+    func end() {
+        self.count.withLock { $0 -= 1 }
+        self.signal.ring()
+    }
+
+    /// Returns when another one may begin, or the task is to end.
+    func waitForRoom(on time: any TimeSource) async {
+        while !Task.isCancelled, !Task.isShuttingDownGracefully {
+            let generation = self.signal.generation
+            if self.count.withLock({ $0 < self.limit }) { return }
+            await cancelWhenGracefulShutdown { await self.signal.wait(after: generation, until: nil, on: time) }
+        }
     }
 }

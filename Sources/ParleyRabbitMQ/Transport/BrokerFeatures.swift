@@ -31,7 +31,7 @@ public struct BrokerFeatures: Sendable, Hashable {
 
     /// Streams (3.9), which keep the counts of deliveries.
     public var hasStreams: Bool { self.isAtLeast(3, 9) }
-    /// A delivery limit that the broker sets by itself (20 from 4.0 on) must be taken off: deliveries are counted here.
+    /// Quorum queues have a delivery limit of 20 unless they are declared with another one, as those of Parley are.
     public var hasDefaultDeliveryLimit: Bool { self.isAtLeast(4, 0) }
     /// Quorum queues that delay what is given back (4.3). It grows with the count and is the same for all messages of
     /// a queue, so it cannot carry a delay that a handler asks for; see decision 0006.

@@ -16,16 +16,10 @@ final class BrokerLink: Sendable {
     let time: any TimeSource
     let random: any RandomSource
     let logger: Logger
-    private let channels = Mutex<[Purpose: AMQPChannel]>([:])
+    /// For messages and everything else that must not be lost.
+    private let publishChannel = Mutex<AMQPChannel?>(nil)
     /// What ``RabbitMQTransport/run()`` has to run: one job for each journal that is read, each group that is consumed.
     let jobs = AsyncStream.makeStream(of: (@Sendable () async -> Void).self, bufferingPolicy: .unbounded)
-
-    enum Purpose: Hashable {
-        /// Messages and everything else that must not be lost.
-        case publish
-        /// Declarations and questions.
-        case ask
-    }
 
     init(
         _ configuration: RabbitMQConfiguration,
@@ -52,34 +46,43 @@ final class BrokerLink: Sendable {
     var features: BrokerFeatures { BrokerFeatures(serverProperties: self.consuming.serverProperties) }
 
     /// Publishes and waits for the broker's confirms.
-    func publish(_ messages: [AMQPMessage]) async throws {
+    ///
+    /// - Parameter declare: Makes the queue of a mandatory message again when somebody has deleted it.
+    func publish(
+        _ messages: [AMQPMessage],
+        orDeclare declare: ((AMQPChannel) async throws -> Void)? = nil
+    ) async throws {
         guard !messages.isEmpty else { return }
-        try await self.reporting { try await self.channel(.publish).publish(messages) }
-    }
-
-    /// Does something on the channel for questions. An answer that closes it (404, 406) costs nobody else's channel.
-    func ask<Value>(_ body: (AMQPChannel) async throws -> Value) async throws -> Value {
         try await self.reporting {
-            let channel = try await self.channel(.ask)
             do {
-                return try await body(channel)
-            } catch {
-                // Not knowing whether it lived through the error, the next one takes a new one.
-                self.channels.withLock { if $0[.ask] === channel { $0[.ask] = nil } }
-                await channel.close()
-                throw error
+                try await self.channel().publish(messages)
+            } catch let error as AMQPError where error.code == .returned {
+                guard let declare else { throw error }
+                try await self.ask { try await declare($0) }
+                try await self.channel().publish(messages)
             }
         }
     }
 
-    private func channel(_ purpose: Purpose) async throws -> AMQPChannel {
-        if let channel = self.channels.withLock({ $0[purpose] }), !channel.isClosed { return channel }
-        let connection = purpose == .publish ? self.publishing : self.consuming
-        let opened = try await connection.openChannel(.init(window: 2_000))
-        let (kept, surplus): (AMQPChannel, AMQPChannel?) = self.channels.withLock { channels in
+    /// Does something on a channel of its own, for an answer of the broker may close it. What is declared there is not
+    /// declared again by recovery: other processes may have changed it meanwhile.
+    func ask<Value>(_ body: (AMQPChannel) async throws -> sending Value) async throws -> sending Value {
+        try await self.reporting { try await self.consuming.withChannel(Self.unrecorded, body) }
+    }
+
+    static var unrecorded: AMQPChannelSettings {
+        var settings = AMQPChannelSettings(confirms: false)
+        settings.recordsTopology = false
+        return settings
+    }
+
+    private func channel() async throws -> AMQPChannel {
+        if let channel = self.publishChannel.withLock({ $0 }), !channel.isClosed { return channel }
+        let opened = try await self.publishing.openChannel(.init(window: 2_000))
+        let (kept, surplus): (AMQPChannel, AMQPChannel?) = self.publishChannel.withLock { channel in
             // Another task may have been faster.
-            if let other = channels[purpose], !other.isClosed { return (other, opened) }
-            channels[purpose] = opened
+            if let other = channel, !other.isClosed { return (other, opened) }
+            channel = opened
             return (opened, nil)
         }
         await surplus?.close()
@@ -87,7 +90,7 @@ final class BrokerLink: Sendable {
     }
 
     /// Says what AMQP's errors mean for a bus.
-    func reporting<Value>(_ body: () async throws -> Value) async throws -> Value {
+    func reporting<Value>(_ body: () async throws -> sending Value) async throws -> sending Value {
         do {
             return try await body()
         } catch let error as AMQPError {
@@ -97,6 +100,9 @@ final class BrokerLink: Sendable {
 
     static func messagingError(_ error: AMQPError) -> MessagingError {
         switch error.code {
+        case _ where error.retry != .permanent && error.code != .closed:
+            // Somebody else's mistake on the same channel, or a broker that is away.
+            MessagingError(.unavailable, "RabbitMQ did not answer as it should", retry: error.retry, cause: error)
         case .closed:
             MessagingError(.closed, "the connection to RabbitMQ is closed", retry: error.retry, cause: error)
         case .contentTooLarge:

@@ -45,7 +45,9 @@ struct DeadLetterQueue: Sendable {
         letter.properties.headers?[Header.reason] = .string(String(reason.prefix(4_096)))
         letter.properties.headers?[Header.diedAt] = .int64(now.microseconds)
         letter.properties.headers?[MessageCoding.Header.attempts] = .int64(Int64(attempts))
-        try await self.link.publish([letter])
+        try await self.link.publish([letter]) { channel in
+            try await Self.declare(of: group, on: channel, self.link.configuration)
+        }
     }
 
     static func declare(of group: String, on channel: AMQPChannel, _ configuration: RabbitMQConfiguration) async throws
@@ -108,7 +110,11 @@ struct DeadLetterQueue: Sendable {
                 let line = UUIDv7Generator.shared.next().description
                 try await self.draw(line, in: queue)
                 var reads: [Read] = []
+                var generation: UInt64?
                 for try await delivery in consumer {
+                    // After a reconnect everything comes again.
+                    if delivery.generation != generation { reads = [] }
+                    generation = delivery.generation
                     if let drawn = delivery.properties.headers?[Header.line]?.string {
                         // Also one of a reader that died.
                         try? delivery.ack()
@@ -150,7 +156,7 @@ struct DeadLetterQueue: Sendable {
             ?? Timestamp(microseconds: seconds &* 1_000_000)
         let byBroker = death?["reason"]?.string.map { "RabbitMQ dead-lettered it: \($0)" }
         let letter = DeadLetter(
-            id: headers[Header.letter]?.integer ?? diedAt.microseconds + Self.number(of: incoming.message),
+            id: headers[Header.letter]?.integer ?? diedAt.microseconds &+ Self.number(of: incoming.message),
             group: headers[Header.group]?.string ?? group,
             message: incoming.message,
             reason: headers[Header.reason]?.string ?? byBroker ?? "put into the queue by another program",
@@ -170,7 +176,7 @@ struct DeadLetterQueue: Sendable {
 
 extension DeadLetterQueue: DeadLetterStore {
     private func groups(_ group: String?) async throws -> [String] {
-        try await self.registry.journal.sync()
+        try await self.registry.journal.syncOnce()
         if let group { return self.registry.find(group) == nil ? [] : [group] }
         return self.registry.all().map(\.group.name)
     }
@@ -185,11 +191,12 @@ extension DeadLetterQueue: DeadLetterStore {
     }
 
     func replay(_ ids: [Int64]) async throws -> Int {
-        try await self.take(ids) { read in
+        try await self.take(ids) { read, name in
             var message = MessageCoding.outgoing(
                 read.letter.message,
                 exchange: "",
-                routingKey: read.letter.group,
+                // Where it lay, whatever its headers say.
+                routingKey: name,
                 publishedAt: read.publishedAt,
                 priorities: self.link.configuration.queues.priorities
             )
@@ -201,10 +208,10 @@ extension DeadLetterQueue: DeadLetterStore {
         }
     }
 
-    func discard(_ ids: [Int64]) async throws -> Int { try await self.take(ids) { _ in } }
+    func discard(_ ids: [Int64]) async throws -> Int { try await self.take(ids) { _, _ in } }
 
     /// Removes letters after `body` has done with each what there is to do; a crash in between does that again.
-    private func take(_ ids: [Int64], _ body: (Read) async throws -> Void) async throws -> Int {
+    private func take(_ ids: [Int64], _ body: (Read, _ group: String) async throws -> Void) async throws -> Int {
         let wanted = Set(ids)
         guard !wanted.isEmpty else { return 0 }
         var count = 0
@@ -212,7 +219,7 @@ extension DeadLetterQueue: DeadLetterStore {
             count += try await self.read(name) { reads in
                 var taken = 0
                 for read in reads where wanted.contains(read.letter.id) {
-                    try await body(read)
+                    try await body(read, name)
                     try read.delivery.ack()
                     taken += 1
                 }

@@ -14,7 +14,7 @@ final class GroupConsumer: Sendable {
     struct Handle: Sendable {
         let delivery: AMQPDelivery
         let copy: String
-        /// What a process would take its attempts for if it came there again, without a line in the ledger.
+        /// What a process would take its attempts for if it came there again, without a further line in the ledger.
         let presumedAttempts: Int
     }
 
@@ -23,7 +23,8 @@ final class GroupConsumer: Sendable {
         var subscribers = 0
         /// Whether ``drive()`` is at work, which is from the first subscriber until everything has been given back.
         var isDriven = false
-        var consumer: AMQPConsumer?
+        /// A line about these may have been written, although the hand-out did not happen.
+        var doubtful: Set<Int64> = []
         /// Being settled: a second settlement finds them gone already.
         var settling: Set<Int64> = []
         var nextSequence: Int64 = 1
@@ -81,15 +82,12 @@ final class GroupConsumer: Sendable {
 
     /// Gives back what the subscription holds. After the last one, returns when the broker has everything back.
     func leave(_ holder: UInt64) async {
-        let consumer: AMQPConsumer? = self.state.withLock { state in
+        self.state.withLock { state in
             state.queue.release(holder: holder)
             state.subscribers -= 1
-            return state.subscribers == 0 ? state.consumer : nil
         }
+        // After the last one, this ends the drive.
         self.signal.ring()
-        guard let consumer else { return }
-        // Ends the drive.
-        try? await consumer.cancel()
         while !Task.isCancelled {
             let generation = self.signal.generation
             if self.state.withLock({ !$0.isDriven || $0.subscribers > 0 || $0.isClosed }) { return }
@@ -144,12 +142,16 @@ final class GroupConsumer: Sendable {
             self.state.withLock { $0.queue.remove(delivery.id.sequence) }
             return false
         }
-        guard entry.attempts > entry.payload.presumedAttempts else { return true }
+        guard entry.attempts != entry.payload.presumedAttempts else { return true }
         do {
             try await self.ledger.write([.init(copy: entry.payload.copy, attempts: entry.attempts)])
             return true
         } catch {
-            self.state.withLock { $0.queue.untake(delivery.id) }
+            self.state.withLock { state in
+                state.queue.untake(delivery.id)
+                state.doubtful.insert(delivery.id.sequence)
+            }
+            self.signal.ring()
             try Task.checkCancellation()
             self.link.logger.warning(
                 "A delivery could not be counted, so it waits",
@@ -180,26 +182,53 @@ final class GroupConsumer: Sendable {
             _ = self.state.withLock { $0.settling.remove(id.sequence) }
             self.signal.ring()
         }
-        switch settlement {
-        case .ack: break
-        case .deadLetter(let reason):
-            try await self.store(letter: entry, reason: reason)
-        case .retry(let wait):
-            let isLast = self.state.withLock { entry.attempts >= $0.queue.group.maximumDeliveries }
-            if isLast {
-                try await self.store(letter: entry, reason: LaneQueue<Handle>.lastDelivery(entry.attempts))
-            } else if try await !self.isOnLadder(entry, wait) {
-                let now = self.link.time.wallTime
-                _ = self.state.withLock { $0.queue.settle(id, settlement, now: now) }
-                return
+        do {
+            switch settlement {
+            case .ack: break
+            case .deadLetter(let reason):
+                try await self.store(letter: entry, reason: reason)
+            case .retry(let wait):
+                if try await !self.isOnLadder(entry, wait) {
+                    let now = self.link.time.wallTime
+                    let result = self.state.withLock { state -> LaneQueue<Handle>.SettleResult in
+                        // The last attempt: out of its lane only when the letter is stored.
+                        guard entry.attempts < state.queue.group.maximumDeliveries else {
+                            return .deadLettered(reason: LaneQueue<Handle>.lastDelivery(entry.attempts))
+                        }
+                        return state.queue.settle(id, settlement, now: now)
+                    }
+                    guard case .deadLettered(let reason) = result else { return }
+                    try await self.store(letter: entry, reason: reason)
+                }
             }
+        } catch where Self.cannotBeCopied(error) {
+            self.moveAsItIs(id.sequence, entry)
+            return
         }
         self.finish(id.sequence, entry)
     }
 
+    /// Whether what another program wrote into the message leaves no room for what is to be added.
+    private static func cannotBeCopied(_ error: any Error) -> Bool {
+        let code = ((error as? MessagingError)?.cause as? AMQPError)?.code
+        return code == .invalidArgument || code == .contentTooLarge
+    }
+
+    /// The broker itself puts it among the dead letters, as it came.
+    private func moveAsItIs(_ sequence: Int64, _ entry: LaneQueue<Handle>.Entry) {
+        self.state.withLock { $0.queue.remove(sequence) }
+        try? entry.payload.delivery.nack(requeue: false)
+        self.link.logger.warning(
+            "A message could not be copied, so it is a dead letter without a reason",
+            metadata: ["message.id": "\(entry.message.id)", "messaging.group": "\(self.name)"]
+        )
+    }
+
     private func isOnLadder(_ entry: LaneQueue<Handle>.Entry, _ wait: Duration) async throws -> Bool {
         // A key's order is kept here, by holding the message; in a queue of its own the others would overtake it.
-        guard entry.message.key == nil, wait > self.link.configuration.longestLocalDelay else { return false }
+        guard entry.message.key == nil, wait > self.link.configuration.longestLocalDelay,
+            self.state.withLock({ entry.attempts < $0.queue.group.maximumDeliveries })
+        else { return false }
         return try await self.ladder.store(
             entry.message,
             of: self.name,
@@ -241,18 +270,22 @@ final class GroupConsumer: Sendable {
                 try await self.store(letter: entry, reason: reason)
                 try? entry.payload.delivery.ack()
                 return
+            } catch where Self.cannotBeCopied(error) {
+                try? entry.payload.delivery.nack(requeue: false)
+                return
             } catch {
-                if Task.isCancelled {
-                    // Given back, it is found again to have had its chances.
-                    try? entry.payload.delivery.nack(requeue: true)
-                    throw CancellationError()
-                }
                 failures += 1
                 self.link.logger.warning(
                     "A dead letter could not be stored, trying again",
                     metadata: ["message.id": "\(entry.message.id)", "error": "\(error)"]
                 )
-                try await self.link.pause(afterFailures: failures)
+                do {
+                    try await self.link.pause(afterFailures: failures)
+                } catch {
+                    // Given back, it is found again to have had its chances.
+                    try? entry.payload.delivery.nack(requeue: true)
+                    throw error
+                }
             }
         }
     }
@@ -275,11 +308,14 @@ extension GroupConsumer {
                 do { try await self.link.pause(afterFailures: failures) } catch { break }
             }
         }
-        self.state.withLock { state in
-            state.isDriven = false
-            state.consumer = nil
-        }
+        self.state.withLock { $0.isDriven = false }
         self.signal.ring()
+    }
+
+    /// What the broker has given before, it will give again; only what was never there is an answer for those who wait.
+    private struct Ended: Error, CustomStringConvertible {
+        let cause: any Error
+        var description: String { "\(self.cause)" }
     }
 
     private func hasFailed(_ error: any Error) {
@@ -294,36 +330,50 @@ extension GroupConsumer {
     }
 
     private func consume() async throws {
-        try await self.link.consuming.withChannel(.init(confirms: false)) { channel in
+        try await self.link.consuming.withChannel(BrokerLink.unrecorded) { channel in
             // Somebody may have deleted them.
             if let known = self.ladder.registry.find(self.name) {
                 let topology = GroupTopology(
                     group: known.group,
                     exchange: known.exchange,
-                    configuration: self.link.configuration,
-                    features: self.link.features
+                    configuration: self.link.configuration
                 )
                 try await topology.declareQueues(on: channel)
                 try await channel.declareExchange(known.exchange, type: "topic")
                 try await topology.bind(on: channel, insteadOf: nil)
             }
-            let consumer = try await channel.consume(self.name, prefetch: UInt16(self.link.configuration.window))
-            let isWanted = self.state.withLock { state in
-                state.consumer = consumer
-                state.failure = nil
-                return state.subscribers > 0
+            let window = UInt16(clamping: self.link.configuration.window)
+            let consumer = try await channel.consume(self.name, prefetch: window)
+            self.state.withLock { $0.failure = nil }
+            let result = await self.takeWhileWanted(from: consumer)
+            // Not cancelled before: the broker would have the next process begin while this one still holds messages.
+            // With the channel's end they go back first.
+            await self.giveBack(consumer.takeArrived())
+            if case .failure(let error) = result { throw Ended(cause: error) }
+        }
+    }
+
+    /// Until nobody is subscribed any more, or the consumer ends.
+    private func takeWhileWanted(from consumer: AMQPConsumer) async -> Result<Void, any Error> {
+        await withTaskGroup(of: Result<Void, any Error>.self) { group in
+            group.addTask {
+                do { return .success(try await self.take(from: consumer)) } catch { return .failure(error) }
             }
-            // The last subscriber left before there was a consumer that it could have cancelled.
-            if !isWanted { try await consumer.cancel() }
-            let result: Result<Void, any Error>
-            do {
-                try await self.take(from: consumer)
-                result = .success(())
-            } catch {
-                result = .failure(error)
+            group.addTask {
+                await self.waitForTheLastToLeave()
+                return .success(())
             }
-            await self.giveBack()
-            try result.get()
+            let first = await group.next() ?? .success(())
+            group.cancelAll()
+            return first
+        }
+    }
+
+    private func waitForTheLastToLeave() async {
+        while !Task.isCancelled {
+            let generation = self.signal.generation
+            if self.state.withLock({ $0.subscribers == 0 || $0.isClosed }) { return }
+            await self.signal.wait(after: generation, until: nil, on: self.link.time)
         }
     }
 
@@ -333,8 +383,9 @@ extension GroupConsumer {
             if delivery.generation != generation {
                 // The first one, or the first after the connection was made anew. From here on no other process hands
                 // out messages of this group, so what they have written down is all there is.
-                if generation != nil { await self.forgetStale() }
+                let isFirst = generation == nil
                 try await self.ledger.journal.sync()
+                if !isFirst { await self.forgetStale() }
                 generation = delivery.generation
             } else if self.link.configuration.sharing == .allProcesses, delivery.isRedelivered {
                 try await self.ledger.journal.sync()
@@ -347,33 +398,33 @@ extension GroupConsumer {
         let now = self.link.time.wallTime
         let incoming = MessageCoding.incoming(delivery, now: now) { UUIDv7Generator.shared.next().description }
         if incoming.isNameless {
-            try await self.name(incoming.message, delivery, publishedAt: incoming.publishedAt)
+            self.persistently(delivery) {
+                try await self.name(incoming.message, publishedAt: incoming.publishedAt)
+            }
             return
         }
-        var attempts = incoming.attempts
+        let known = self.ledger.find(incoming.copy)
+        let presumed = known?.attempts ?? incoming.attempts + 1
+        let attempts = delivery.isRedelivered ? presumed : incoming.attempts
         var due = incoming.notBefore
-        if delivery.isRedelivered {
-            let known = self.ledger.find(incoming.copy)
-            attempts = known?.attempts ?? incoming.attempts + 1
-            if let notBefore = known?.notBefore { due = Timestamp(microseconds: notBefore) }
-        }
-        if let time = due, time <= now { due = nil }
+        if delivery.isRedelivered, let notBefore = known?.notBefore { due = Timestamp(microseconds: notBefore) }
+        if let time = due { due = time <= now ? nil : min(time, now + Self.longestDelay) }
         // Only a part of its wait was spent in a delay queue.
-        if let due, due - now > self.link.configuration.longestLocalDelay, incoming.message.key == nil {
-            let isStored = try await self.ladder.store(
-                incoming.message,
-                of: self.name,
-                publishedAt: incoming.publishedAt,
-                attempts: attempts,
-                notBefore: due
-            )
-            if isStored { return try delivery.ack() }
+        if let due, incoming.message.key == nil, due - now > self.link.configuration.longestLocalDelay,
+            RetryLadder.rung(for: due - now) != nil
+        {
+            self.persistently(delivery) {
+                _ = try await self.ladder.store(
+                    incoming.message,
+                    of: self.name,
+                    publishedAt: incoming.publishedAt,
+                    attempts: attempts,
+                    notBefore: due
+                )
+            }
+            return
         }
-        let handle = Handle(
-            delivery: delivery,
-            copy: incoming.copy,
-            presumedAttempts: incoming.attempts + 1
-        )
+        let handle = Handle(delivery: delivery, copy: incoming.copy, presumedAttempts: presumed)
         self.state.withLock { state in
             state.queue.append(
                 incoming.message,
@@ -388,9 +439,33 @@ extension GroupConsumer {
         self.signal.ring()
     }
 
+    /// A wait that a header asks for goes no further than a day at a time.
+    private static let longestDelay: Duration = .seconds(86_400)
+
+    /// Stores a message elsewhere beside the others' way, and acks it then; tried until it is done or the message is no
+    /// longer this process's. There are at most as many as the window.
+    private func persistently(_ delivery: AMQPDelivery, _ store: @escaping @Sendable () async throws -> Void) {
+        self.link.start {
+            var failures = 0
+            while !delivery.isStale {
+                do {
+                    try await store()
+                    try? delivery.ack()
+                    return
+                } catch where Self.cannotBeCopied(error) {
+                    try? delivery.nack(requeue: false)
+                    return
+                } catch {
+                    failures += 1
+                    do { try await self.link.pause(afterFailures: failures) } catch { return }
+                }
+            }
+        }
+    }
+
     /// A message that another program has published without an id gets one, in a copy at the end of the queue: without,
     /// a second delivery could not be told from a second message.
-    private func name(_ message: Message, _ delivery: AMQPDelivery, publishedAt: Timestamp) async throws {
+    private func name(_ message: Message, publishedAt: Timestamp) async throws {
         var copy = MessageCoding.outgoing(
             message,
             exchange: "",
@@ -400,39 +475,50 @@ extension GroupConsumer {
         )
         copy.mandatory = true
         try await self.link.publish([copy])
-        try delivery.ack()
     }
 
-    /// Forgets what came over a connection that is gone; it comes again.
+    /// Forgets what came over a connection that is gone; it comes again. What others have counted meanwhile stands.
     private func forgetStale() async {
         let lines = self.state.withLock { state in
             let stale = state.queue.entries.filter { $0.value.payload.delivery.isStale }
+            let lines = stale.compactMap { Self.line(for: $0.value, isDoubtful: state.doubtful.contains($0.key)) }
             for sequence in stale.keys { state.queue.remove(sequence) }
-            return stale.values.compactMap { self.line(for: $0) }
+            state.doubtful.subtract(stale.keys)
+            return lines
         }
-        await self.write(lines)
+        await self.write(lines.filter { (self.ledger.find($0.copy)?.attempts ?? -1) < $0.attempts })
     }
 
     /// Writes down what the others would not presume, and forgets everything: it goes back with the channel's end.
-    private func giveBack() async {
-        let lines = self.state.withLock { state in
-            state.consumer = nil
+    ///
+    /// - Parameter arrived: What nobody has looked at yet.
+    private func giveBack(_ arrived: [AMQPDelivery]) async {
+        let now = self.link.time.wallTime
+        var lines = self.state.withLock { state in
             let entries = state.queue.entries
+            let lines = entries.compactMap { Self.line(for: $0.value, isDoubtful: state.doubtful.contains($0.key)) }
             for sequence in entries.keys { state.queue.remove(sequence) }
-            return entries.values.compactMap { self.line(for: $0) }
+            state.doubtful = []
+            return lines
+        }
+        for delivery in arrived where !delivery.isRedelivered && !delivery.isStale {
+            let incoming = MessageCoding.incoming(delivery, now: now) { "" }
+            guard !incoming.isNameless, self.ledger.find(incoming.copy) == nil else { continue }
+            lines.append(.init(copy: incoming.copy, attempts: incoming.attempts))
         }
         await self.write(lines)
         self.signal.ring()
     }
 
-    private func line(for entry: LaneQueue<Handle>.Entry) -> AttemptLedger.Entry? {
-        let isPresumed = entry.attempts == entry.payload.presumedAttempts && entry.due == nil
+    private static func line(for entry: LaneQueue<Handle>.Entry, isDoubtful: Bool) -> AttemptLedger.Entry? {
+        let isPresumed = entry.attempts == entry.payload.presumedAttempts && entry.due == nil && !isDoubtful
         // What is in a handler's hands has been counted when it got there.
         guard !isPresumed, entry.holder == nil else { return nil }
         return .init(copy: entry.payload.copy, attempts: entry.attempts, notBefore: entry.due?.microseconds)
     }
 
     private func write(_ lines: [AttemptLedger.Entry]) async {
+        guard !lines.isEmpty else { return }
         do {
             try await self.ledger.write(lines)
         } catch {

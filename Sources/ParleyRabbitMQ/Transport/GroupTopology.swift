@@ -6,21 +6,14 @@ struct GroupTopology {
     let group: ConsumerGroup
     let exchange: String
     let configuration: RabbitMQConfiguration
-    let features: BrokerFeatures
 
     /// The dead letters first: what the broker cannot put there it drops.
     func declareQueues(on channel: AMQPChannel) async throws {
         try await DeadLetterQueue.declare(of: self.group.name, on: channel, self.configuration)
+        let letters = GroupQueues.deadLetters(of: self.group.name)
         var arguments = self.configuration.queues.arguments
-        arguments["x-dead-letter-exchange"] = ""
-        arguments["x-dead-letter-routing-key"] = .string(GroupQueues.deadLetters(of: self.group.name))
+        arguments.merge(self.configuration.queues.deadLettering(to: letters)) { $1 }
         if self.configuration.sharing == .oneProcess { arguments["x-single-active-consumer"] = true }
-        if self.configuration.queues == .quorum {
-            // A dead letter of the broker's own making goes nowhere but into its queue.
-            arguments["x-dead-letter-strategy"] = "at-least-once"
-            arguments["x-overflow"] = "reject-publish"
-            if self.features.hasDefaultDeliveryLimit { arguments["x-delivery-limit"] = -1 }
-        }
         _ = try await channel.declareQueue(self.group.name, .init(arguments: arguments))
     }
 

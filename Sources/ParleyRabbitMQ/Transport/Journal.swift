@@ -14,6 +14,8 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
     private struct State {
         var marks: [String: Bool] = [:]
         var isDeclared = false
+        /// Everything that was there when this process first looked has been read.
+        var isCaughtUp = false
         var isFollowed = false
     }
 
@@ -65,7 +67,12 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
         let end = self.link.time.now.advanced(by: limit)
         while true {
             let generation = self.signal.generation
-            if self.state.withLock({ $0.marks[mark] == true }) { return }
+            let hasComeBy = self.state.withLock { state in
+                guard state.marks[mark] == true else { return false }
+                state.isCaughtUp = true
+                return true
+            }
+            if hasComeBy { return }
             try Task.checkCancellation()
             guard self.link.time.now < end else {
                 throw MessagingError(
@@ -78,8 +85,14 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
         }
     }
 
+    /// As ``sync()``, the first time; later what others write comes by itself, a moment after they wrote it.
+    ///
+    /// Each ``sync()`` writes a line that every later reader has to read.
+    func syncOnce() async throws {
+        if !self.state.withLock({ $0.isCaughtUp }) { try await self.sync() }
+    }
+
     private func write(_ lines: [Line]) async throws {
-        if !self.state.withLock({ $0.isDeclared }) { try await self.declare() }
         let encoder = JSONEncoder()
         let messages = try lines.map { line in
             AMQPMessage(
@@ -89,12 +102,19 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
                 mandatory: true
             )
         }
-        do {
-            try await self.link.publish(messages)
-        } catch let error as MessagingError where (error.cause as? AMQPError)?.code == .returned {
-            // Somebody has deleted it.
-            self.state.withLock { $0.isDeclared = false }
-            throw error
+        var failures = 0
+        while true {
+            do {
+                if !self.state.withLock({ $0.isDeclared }) { try await self.declare() }
+                return try await self.link.publish(messages)
+            } catch let error as MessagingError {
+                let code = (error.cause as? AMQPError)?.code
+                // Somebody has deleted it; or it is so new that not all of the broker knows of it yet.
+                guard code == .returned || code == .resourceError || code == .notFound, failures < 8 else { throw error }
+                self.state.withLock { $0.isDeclared = false }
+                failures += 1
+                try await self.link.pause(afterFailures: failures)
+            }
         }
     }
 
@@ -117,7 +137,7 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
         while !Task.isCancelled {
             do {
                 try await self.declare()
-                try await self.link.consuming.withChannel(.init(confirms: false)) { channel in
+                try await self.link.consuming.withChannel(BrokerLink.unrecorded) { channel in
                     let arguments: AMQPTable = ["x-stream-offset": "first"]
                     let consumer = try await channel.consume(self.name, prefetch: 1_000, arguments: arguments)
                     var generation: UInt64?
@@ -125,6 +145,7 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
                         if delivery.generation != generation {
                             // The connection was made anew, and with it the consumer, which reads from the beginning.
                             generation = delivery.generation
+                            self.state.withLock { $0.isCaughtUp = false }
                             self.onBeginning()
                         }
                         failures = 0

@@ -116,7 +116,8 @@ enum MessageCoding {
             message: message,
             publishedAt: table[Header.published]?.integer.map { Timestamp(microseconds: $0) } ?? sent ?? now,
             copy: "\(message.id) \(table[Header.copy]?.string ?? "")",
-            attempts: Int(clamping: max(0, table[Header.attempts]?.integer ?? 0)),
+            // Whoever may publish may write anything here.
+            attempts: Int(min(1_000_000, max(0, table[Header.attempts]?.integer ?? 0))),
             notBefore: table[Header.notBefore]?.integer.map { Timestamp(microseconds: $0) },
             isNameless: id == nil
         )

@@ -19,6 +19,8 @@ internal import Synchronization
 /// - A group's lease is the connection: messages of a process that hangs go to another when its heartbeats stay away,
 ///   whatever ``ParleyMessaging/ConsumerGroup/lease`` says.
 /// - Messages that lay in the memory of a process that was killed count as handed out once.
+/// - While the broker blocks publishers (memory or disk alarm), messages are handled and settled as usual, but nothing
+///   is handed out a second time and no process starts to consume: both would have to be written down.
 /// - ``ParleyMessaging/GroupStatistics/unacknowledged`` and ``ParleyMessaging/GroupStatistics/oldest`` speak of this
 ///   process; the management API knows the other ones.
 public final class RabbitMQTransport: MessageTransport, Service {
@@ -134,8 +136,7 @@ public final class RabbitMQTransport: MessageTransport, Service {
         let topology = GroupTopology(
             group: group,
             exchange: self.configuration.exchange,
-            configuration: self.configuration,
-            features: self.link.features
+            configuration: self.configuration
         )
         try await self.link.ask { channel in
             try await topology.declareQueues(on: channel)
@@ -151,17 +152,22 @@ public final class RabbitMQTransport: MessageTransport, Service {
         guard !messages.isEmpty else { return }
         try await self.declareExchange()
         let now = self.link.time.wallTime
-        try await self.link.publish(
-            messages.map {
-                MessageCoding.outgoing(
-                    $0,
-                    exchange: self.configuration.exchange,
-                    routingKey: $0.topic,
-                    publishedAt: now,
-                    priorities: self.configuration.queues.priorities
-                )
-            }
-        )
+        let outgoing = messages.map {
+            MessageCoding.outgoing(
+                $0,
+                exchange: self.configuration.exchange,
+                routingKey: $0.topic,
+                publishedAt: now,
+                priorities: self.configuration.queues.priorities
+            )
+        }
+        do {
+            try await self.link.publish(outgoing)
+        } catch let error as MessagingError where (error.cause as? AMQPError)?.code == .notFound {
+            // Somebody has deleted the exchange, and with it the bindings, which the groups' consumers do not notice.
+            self.isExchangeDeclared.withLock { $0 = false }
+            throw error
+        }
     }
 
     // MARK: Consuming
@@ -171,7 +177,8 @@ public final class RabbitMQTransport: MessageTransport, Service {
         prefetch: Int,
         _ body: (DeliverySequence) async throws -> Value
     ) async throws -> Value {
-        try await self.registry.journal.sync()
+        // One that another process has just declared is asked for; for one that is known, nothing is written.
+        if self.registry.find(group) == nil { try await self.registry.journal.sync() }
         guard let known = self.registry.find(group) else {
             throw MessagingError(
                 .unknownGroup,
@@ -211,7 +218,7 @@ public final class RabbitMQTransport: MessageTransport, Service {
     // MARK: Looking
 
     public func statistics() async throws -> [GroupStatistics] {
-        try await self.registry.journal.sync()
+        try await self.registry.journal.syncOnce()
         var statistics: [GroupStatistics] = []
         for known in self.registry.all() {
             let name = known.group.name
@@ -247,6 +254,7 @@ public final class RabbitMQTransport: MessageTransport, Service {
 /// The groups that this process has subscribed to.
 private final class Consumers: Sendable {
     private let consumers = Mutex<[String: GroupConsumer]>([:])
+    private let isClosed = Mutex(false)
 
     func find(_ name: String) -> GroupConsumer? { self.consumers.withLock { $0[name] } }
 
@@ -255,11 +263,13 @@ private final class Consumers: Sendable {
             if let consumer = consumers[name] { return consumer }
             let consumer = make()
             consumers[name] = consumer
+            if self.isClosed.withLock({ $0 }) { consumer.close() }
             return consumer
         }
     }
 
     func closeAll() {
+        self.isClosed.withLock { $0 = true }
         for consumer in self.consumers.withLock({ Array($0.values) }) { consumer.close() }
     }
 }

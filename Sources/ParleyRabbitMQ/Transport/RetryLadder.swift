@@ -24,7 +24,7 @@ struct RetryLadder: Sendable {
         notBefore: Timestamp
     ) async throws -> Bool {
         guard let rung = Self.rung(for: notBefore - self.link.time.wallTime) else { return false }
-        try await self.declare(rung, of: group)
+        if self.registry.find(group)?.rungs.contains(rung) != true { try await self.declare(rung, of: group) }
         var copy = MessageCoding.outgoing(
             message,
             exchange: "",
@@ -36,21 +36,20 @@ struct RetryLadder: Sendable {
         copy.properties.headers?[MessageCoding.Header.attempts] = .int64(Int64(attempts))
         copy.properties.headers?[MessageCoding.Header.notBefore] = .int64(notBefore.microseconds)
         copy.properties.headers?[MessageCoding.Header.copy] = .string(UUIDv7Generator.shared.next().description)
-        try await self.link.publish([copy])
+        try await self.link.publish([copy]) { try await self.declareQueue(rung, of: group, on: $0) }
         return true
     }
 
     private func declare(_ rung: Int64, of group: String) async throws {
-        if self.registry.find(group)?.rungs.contains(rung) == true { return }
-        let arguments = self.link.configuration.queues.arguments.merging([
-            "x-message-ttl": .int64(rung),
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": .string(group),
-        ]) { $1 }
-        try await self.link.ask { channel in
-            _ = try await channel.declareQueue(GroupQueues.delay(rung, of: group), .init(arguments: arguments))
-        }
+        try await self.link.ask { try await self.declareQueue(rung, of: group, on: $0) }
         try await self.registry.add(rung: rung, of: group)
+    }
+
+    private func declareQueue(_ rung: Int64, of group: String, on channel: AMQPChannel) async throws {
+        var arguments = self.link.configuration.queues.arguments
+        arguments["x-message-ttl"] = .int64(rung)
+        arguments.merge(self.link.configuration.queues.deadLettering(to: group)) { $1 }
+        _ = try await channel.declareQueue(GroupQueues.delay(rung, of: group), .init(arguments: arguments))
     }
 }
 
@@ -58,12 +57,25 @@ extension RabbitMQConfiguration.Queues {
     /// What such a queue is declared with.
     var arguments: AMQPTable {
         switch self.kind {
-        case .quorum: ["x-queue-type": "quorum"]
+        // Deliveries are counted here, and each look at dead letters is one for the broker. The same for all versions:
+        // a queue cannot be declared with other arguments after an upgrade.
+        case .quorum: ["x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000]
         case .classic(let priorities):
             priorities > 0
                 ? ["x-queue-type": "classic", "x-max-priority": .int64(Int64(priorities))]
                 : ["x-queue-type": "classic"]
         }
+    }
+
+    /// What leaves such a queue by its time or by a rejection goes to `queue`, and from a quorum queue it is surely
+    /// there before it is gone here.
+    func deadLettering(to queue: String) -> AMQPTable {
+        var arguments: AMQPTable = ["x-dead-letter-exchange": "", "x-dead-letter-routing-key": .string(queue)]
+        if self.kind == .quorum {
+            arguments["x-dead-letter-strategy"] = "at-least-once"
+            arguments["x-overflow"] = "reject-publish"
+        }
+        return arguments
     }
 
     var priorities: UInt8 {
