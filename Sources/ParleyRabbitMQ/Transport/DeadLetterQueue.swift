@@ -156,7 +156,7 @@ struct DeadLetterQueue: Sendable {
             ?? Timestamp(microseconds: seconds &* 1_000_000)
         let byBroker = death?["reason"]?.string.map { "RabbitMQ dead-lettered it: \($0)" }
         let letter = DeadLetter(
-            id: headers[Header.letter]?.integer ?? diedAt.microseconds &+ Self.number(of: incoming.message),
+            id: Self.id(headers[Header.letter]?.integer, diedAt, incoming.message),
             group: headers[Header.group]?.string ?? group,
             message: incoming.message,
             reason: headers[Header.reason]?.string ?? byBroker ?? "put into the queue by another program",
@@ -164,6 +164,12 @@ struct DeadLetterQueue: Sendable {
             diedAt: diedAt
         )
         return Read(letter: letter, publishedAt: incoming.publishedAt, delivery: delivery)
+    }
+
+    /// Positive, whatever another program wrote into the headers.
+    private static func id(_ given: Int64?, _ diedAt: Timestamp, _ message: Message) -> Int64 {
+        if let given, given > 0 { return given }
+        return min(max(0, diedAt.microseconds), 9_000_000_000_000_000) + Self.number(of: message) + 1
     }
 
     /// Below a second's worth of microseconds, and the same each time the letter is read (FNV-1a).

@@ -201,7 +201,7 @@ final class GroupConsumer: Sendable {
                     try await self.store(letter: entry, reason: reason)
                 }
             }
-        } catch where Self.cannotBeCopied(error) {
+        } catch  where Self.cannotBeCopied(error) {
             self.moveAsItIs(id.sequence, entry)
             return
         }
@@ -270,7 +270,7 @@ final class GroupConsumer: Sendable {
                 try await self.store(letter: entry, reason: reason)
                 try? entry.payload.delivery.ack()
                 return
-            } catch where Self.cannotBeCopied(error) {
+            } catch  where Self.cannotBeCopied(error) {
                 try? entry.payload.delivery.nack(requeue: false)
                 return
             } catch {
@@ -452,7 +452,7 @@ extension GroupConsumer {
                     try await store()
                     try? delivery.ack()
                     return
-                } catch where Self.cannotBeCopied(error) {
+                } catch  where Self.cannotBeCopied(error) {
                     try? delivery.nack(requeue: false)
                     return
                 } catch {

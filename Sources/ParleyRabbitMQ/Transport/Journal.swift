@@ -54,6 +54,9 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
     }
 
     func sync() async throws {
+        // Before it is read: a stream that is read while it is being made is an internal error of the broker's, which
+        // costs the whole connection.
+        try await self.declareOnce()
         let isFirst = self.state.withLock { state in
             defer { state.isFollowed = true }
             return !state.isFollowed
@@ -105,13 +108,29 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
         var failures = 0
         while true {
             do {
-                if !self.state.withLock({ $0.isDeclared }) { try await self.declare() }
+                try await self.declareOnce()
                 return try await self.link.publish(messages)
             } catch let error as MessagingError {
                 let code = (error.cause as? AMQPError)?.code
                 // Somebody has deleted it; or it is so new that not all of the broker knows of it yet.
-                guard code == .returned || code == .resourceError || code == .notFound, failures < 8 else { throw error }
+                guard code == .returned || code == .resourceError || code == .notFound, failures < 8 else {
+                    throw error
+                }
                 self.state.withLock { $0.isDeclared = false }
+                failures += 1
+                try await self.link.pause(afterFailures: failures)
+            }
+        }
+    }
+
+    private func declareOnce() async throws {
+        var failures = 0
+        while !self.state.withLock({ $0.isDeclared }) {
+            do {
+                try await self.declare()
+            } catch let error as MessagingError where (error.cause as? AMQPError)?.code == .resourceError {
+                // Another process makes it at this moment.
+                guard failures < 8 else { throw error }
                 failures += 1
                 try await self.link.pause(afterFailures: failures)
             }
@@ -136,7 +155,7 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
         var failures = 0
         while !Task.isCancelled {
             do {
-                try await self.declare()
+                if failures > 0 { try await self.declare() }
                 try await self.link.consuming.withChannel(BrokerLink.unrecorded) { channel in
                     let arguments: AMQPTable = ["x-stream-offset": "first"]
                     let consumer = try await channel.consume(self.name, prefetch: 1_000, arguments: arguments)
