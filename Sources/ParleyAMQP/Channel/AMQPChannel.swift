@@ -81,8 +81,8 @@ public final class AMQPChannel: Sendable {
 
     /// Publishes all of them in their order, with one wait for all confirms.
     ///
-    /// When the connection is lost in the middle, those that had not been sent are not sent: publishing all of them again
-    /// keeps their order.
+    /// When the connection is lost in the middle, those that had not been sent are not sent: publishing all again keeps
+    /// their order.
     ///
     /// - Throws: the first error after all have been waited for: some may have been confirmed.
     public func publish(_ messages: [AMQPMessage]) async throws {
