@@ -56,6 +56,52 @@ import Testing
         }
     }
 
+    @Test func `a transport that is not there yet is asked again to declare`() async throws {
+        let transport = BrokenTransport(inner: self.transport)
+        transport.refusedDeclarations.withLock { $0 = 3 }
+        let handled = Guarded(false)
+        var router = self.router(transport: transport)
+        router.consume(try self.group()) { _ in handled.withLock { $0 = true } }
+        try await withThrowingTaskGroup(of: Void.self) { [router] group in
+            group.addTask { try await router.run() }
+            while transport.refusedDeclarations.current > 0 {
+                try Task.checkCancellation()
+                self.clock.advance(by: .milliseconds(500))
+                await Task.yield()
+            }
+            try await self.eventually {
+                self.clock.advance(by: .milliseconds(500))
+                return try await self.transport.statistics().count == 1
+            }
+            try await self.transport.publish([self.message("1")])
+            try await self.eventually { handled.current }
+            group.cancelAll()
+        }
+    }
+
+    @Test func `no more handlers run than allowed, whatever the transport hands out`() async throws {
+        let running = Guarded((now: 0, most: 0, begun: 0))
+        let gate = Guarded(false)
+        var router = self.router(transport: Flooding(inner: self.transport))
+        router.consume(try self.group(), concurrency: 3) { _ in
+            running.withLock { running in
+                running.now += 1
+                running.begun += 1
+                running.most = max(running.most, running.now)
+            }
+            while !gate.current, !Task.isCancelled { await Task.yield() }
+            running.withLock { $0.now -= 1 }
+        }
+        try await self.running(router) {
+            try await self.eventually { running.current.begun == 3 }
+            for _ in 0..<100 { await Task.yield() }
+            #expect(running.current.begun == 3)
+            gate.withLock { $0 = true }
+            try await self.eventually { running.current.begun > 20 }
+        }
+        #expect(running.current.most == 3)
+    }
+
     private func eventually(_ condition: () async throws -> Bool) async throws {
         while try await !condition() {
             try Task.checkCancellation()
@@ -396,6 +442,8 @@ struct BrokenTransport: MessageTransport {
     let inner: any MessageTransport
     let state = Guarded<(fault: Fault?, subscriptions: Int)>((nil, 0))
 
+    /// How many declarations fail.
+    let refusedDeclarations = Guarded(0)
     /// How many settlements are not stored.
     let refusedSettlements = Guarded(0)
 
@@ -403,7 +451,14 @@ struct BrokenTransport: MessageTransport {
 
     var capabilities: TransportCapabilities { self.inner.capabilities }
     var deadLetters: any DeadLetterStore { self.inner.deadLetters }
-    func declare(_ group: ConsumerGroup) async throws { try await self.inner.declare(group) }
+    func declare(_ group: ConsumerGroup) async throws {
+        let isRefused = self.refusedDeclarations.withLock { left in
+            left -= 1
+            return left >= 0
+        }
+        if isRefused { throw self.error }
+        try await self.inner.declare(group)
+    }
     func publish(_ messages: [Message]) async throws { try await self.inner.publish(messages) }
     func statistics() async throws -> [GroupStatistics] { try await self.inner.statistics() }
     func settle(_ delivery: Delivery.ID, _ settlement: Settlement) async throws {
@@ -438,5 +493,40 @@ struct BrokenTransport: MessageTransport {
                 )
             }
         }
+    }
+}
+
+/// Hands out for ever, as after one lost connection after another.
+struct Flooding: MessageTransport {
+    let inner: any MessageTransport
+
+    var capabilities: TransportCapabilities { self.inner.capabilities }
+    var deadLetters: any DeadLetterStore { self.inner.deadLetters }
+    func declare(_ group: ConsumerGroup) async throws { try await self.inner.declare(group) }
+    func publish(_ messages: [Message]) async throws { try await self.inner.publish(messages) }
+    func statistics() async throws -> [GroupStatistics] { try await self.inner.statistics() }
+    func settle(_ delivery: Delivery.ID, _ settlement: Settlement) async throws {}
+
+    func withSubscription<Value>(
+        to group: String,
+        prefetch: Int,
+        _ body: (DeliverySequence) async throws -> Value
+    ) async throws -> Value {
+        let count = Guarded<Int64>(0)
+        return try await body(
+            DeliverySequence {
+                try Task.checkCancellation()
+                let sequence = count.withLock { count in
+                    count += 1
+                    return count
+                }
+                return Delivery(
+                    id: .init(group: group, sequence: sequence, token: sequence),
+                    message: Message(id: "\(sequence)", source: "s", type: "t", data: []),
+                    attempt: 1,
+                    isLastAttempt: false
+                )
+            }
+        )
     }
 }

@@ -76,13 +76,33 @@ public struct MessageRouter: Service {
         for consumer in self.consumers { try await self.transport.declare(consumer.group) }
     }
 
-    /// Consumes until graceful shutdown or cancellation. A transport that fails is tried again after a second.
+    /// Declares the groups and consumes until graceful shutdown or cancellation. A transport that fails, or is not there
+    /// yet, is tried again after a second.
+    ///
+    /// - Throws: what trying again would not change about a declaration.
     public func run() async throws {
-        try await self.declareGroups()
+        for consumer in self.consumers {
+            while !Task.isCancelled, !Task.isShuttingDownGracefully, try await !self.hasDeclared(consumer.group) {}
+        }
         await withDiscardingTaskGroup { group in
             for consumer in self.consumers {
                 group.addTask { await self.consume(consumer) }
             }
+        }
+    }
+
+    private func hasDeclared(_ group: ConsumerGroup) async throws -> Bool {
+        do {
+            try await cancelWhenGracefulShutdown { try await self.transport.declare(group) }
+            return true
+        } catch  where error.retrySafety != .permanent {
+            if Task.isCancelled || Task.isShuttingDownGracefully { return false }
+            self.logger.warning(
+                "A group could not be declared, trying again",
+                metadata: ["group": "\(group.name)", "error": "\(error)"]
+            )
+            await cancelWhenGracefulShutdown { try? await self.time.sleep(for: .seconds(1)) }
+            return false
         }
     }
 
