@@ -76,8 +76,8 @@ public struct MessageRouter: Service {
         for consumer in self.consumers { try await self.transport.declare(consumer.group) }
     }
 
-    /// Declares the groups and consumes until graceful shutdown or cancellation. A transport that fails, or is not there
-    /// yet, is tried again after a second.
+    /// Declares the groups, then consumes, until graceful shutdown or cancellation. A transport that fails, or is not
+    /// there yet, is tried again after a second.
     ///
     /// - Throws: what trying again would not change about a declaration.
     public func run() async throws {
