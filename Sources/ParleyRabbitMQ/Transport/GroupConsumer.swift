@@ -25,6 +25,8 @@ final class GroupConsumer: Sendable {
         var isDriven = false
         /// A line about these may have been written, although the hand-out did not happen.
         var doubtful: Set<Int64> = []
+        /// Arrived, and cut off before anybody looked at it.
+        var unlooked: AMQPDelivery?
         /// Being settled: a second settlement finds them gone already.
         var settling: Set<Int64> = []
         var nextSequence: Int64 = 1
@@ -349,6 +351,9 @@ extension GroupConsumer {
             // Not cancelled before: the broker would have the next process begin while this one still holds messages.
             // With the channel's end they go back first.
             await self.giveBack(consumer.takeArrived())
+            // A quorum queue's channel holds settlements back while many are on their way, and drops those when it is
+            // closed. It sends them on between two questions.
+            if case .success = result { for _ in 0..<3 { _ = try await channel.inspectQueue(self.name) } }
             if case .failure(let error) = result { throw Ended(cause: error) }
         }
     }
@@ -380,6 +385,7 @@ extension GroupConsumer {
     private func take(from consumer: AMQPConsumer) async throws {
         var generation: UInt64?
         for try await delivery in consumer {
+            self.state.withLock { $0.unlooked = delivery }
             if delivery.generation != generation {
                 // The first one, or the first after the connection was made anew. From here on no other process hands
                 // out messages of this group, so what they have written down is all there is.
@@ -390,16 +396,18 @@ extension GroupConsumer {
             } else if self.link.configuration.sharing == .allProcesses, delivery.isRedelivered {
                 try await self.ledger.journal.sync()
             }
-            try await self.accept(delivery)
+            self.accept(delivery)
+            self.state.withLock { $0.unlooked = nil }
         }
     }
 
-    private func accept(_ delivery: AMQPDelivery) async throws {
+    private func accept(_ delivery: AMQPDelivery) {
         let now = self.link.time.wallTime
         let incoming = MessageCoding.incoming(delivery, now: now) { UUIDv7Generator.shared.next().description }
         if incoming.isNameless {
             self.persistently(delivery) {
                 try await self.name(incoming.message, publishedAt: incoming.publishedAt)
+                return true
             }
             return
         }
@@ -414,16 +422,29 @@ extension GroupConsumer {
             RetryLadder.rung(for: due - now) != nil
         {
             self.persistently(delivery) {
-                _ = try await self.ladder.store(
+                let isStored = try await self.ladder.store(
                     incoming.message,
                     of: self.name,
                     publishedAt: incoming.publishedAt,
                     attempts: attempts,
                     notBefore: due
                 )
+                // So little of the wait is left by now that it is spent here.
+                if !isStored { self.hold(incoming, delivery, presumed: presumed, attempts: attempts, due: due) }
+                return isStored
             }
             return
         }
+        self.hold(incoming, delivery, presumed: presumed, attempts: attempts, due: due)
+    }
+
+    private func hold(
+        _ incoming: MessageCoding.Incoming,
+        _ delivery: AMQPDelivery,
+        presumed: Int,
+        attempts: Int,
+        due: Timestamp?
+    ) {
         let handle = Handle(delivery: delivery, copy: incoming.copy, presumedAttempts: presumed)
         self.state.withLock { state in
             state.queue.append(
@@ -444,13 +465,14 @@ extension GroupConsumer {
 
     /// Stores a message elsewhere beside the others' way, and acks it then; tried until it is done or the message is no
     /// longer this process's. There are at most as many as the window.
-    private func persistently(_ delivery: AMQPDelivery, _ store: @escaping @Sendable () async throws -> Void) {
+    ///
+    /// - Parameter store: Says whether it is elsewhere now.
+    private func persistently(_ delivery: AMQPDelivery, _ store: @escaping @Sendable () async throws -> Bool) {
         self.link.start {
             var failures = 0
             while !delivery.isStale {
                 do {
-                    try await store()
-                    try? delivery.ack()
+                    if try await store() { try? delivery.ack() }
                     return
                 } catch  where Self.cannotBeCopied(error) {
                     try? delivery.nack(requeue: false)
@@ -501,7 +523,11 @@ extension GroupConsumer {
             state.doubtful = []
             return lines
         }
-        for delivery in arrived where !delivery.isRedelivered && !delivery.isStale {
+        let unlooked = self.state.withLock { state in
+            defer { state.unlooked = nil }
+            return state.unlooked.map { [$0] } ?? []
+        }
+        for delivery in unlooked + arrived where !delivery.isRedelivered && !delivery.isStale {
             let incoming = MessageCoding.incoming(delivery, now: now) { "" }
             guard !incoming.isNameless, self.ledger.find(incoming.copy) == nil else { continue }
             lines.append(.init(copy: incoming.copy, attempts: incoming.attempts))

@@ -303,8 +303,7 @@ extension TransportConformance {
             try await withThrowingTaskGroup(of: Delivery.self) { group in
                 group.addTask { try await deliveries.one() }
                 await giveOthersTheirTurn()
-                let figures = try await scene.statistics()
-                try expect([figures.ready, figures.unacknowledged], equals: [3, 2], "ready and unacknowledged")
+                try await scene.expect([3, 2], "ready and unacknowledged") { [$0.ready, $0.unacknowledged] }
                 try await scene.transport.settle(first[0].id, .ack)
                 let third = try require(try await group.next(), "a third delivery, once one is settled")
                 try await scene.transport.settle(third.id, .ack)
