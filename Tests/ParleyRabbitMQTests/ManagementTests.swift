@@ -96,6 +96,17 @@ private func answer(_ status: String, _ body: String, type: String = "applicatio
         }
     }
 
+    @Test func aVirtualHostThatIsBeingDeletedIsLeftOut() async throws {
+        let list = #"[{"recv_oct":54420,"send_oct":1},{"name":"shop","recv_oct":3,"tags":["a"]},{"name":"bare"}]"#
+        try await against(answer("200 OK", list)) { management in
+            let names = try? await management.virtualHosts().map(\.name)
+            #expect(names == ["shop", "bare"])
+        }
+        try await against(answer("200 OK", "[{}]")) { management in
+            await expectFailure(.notManagement) { _ = try await management.virtualHosts() }
+        }
+    }
+
     @Test func saysThatItIsNoManagementAPI() async throws {
         try await against(answer("200 OK", "<html>hello</html>", type: "text/html")) { management in
             let error = await expectFailure(.notManagement) { _ = try await management.overview() }

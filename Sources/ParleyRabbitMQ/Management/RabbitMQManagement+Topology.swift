@@ -5,7 +5,9 @@ extension RabbitMQManagement {
 
     public func virtualHosts() async throws -> [RabbitMQTopology.VirtualHost] {
         let records: [VirtualHostRecord] = try await self.get(ManagementPath("vhosts"))
-        return records.map { .init($0.name, description: $0.description, tags: $0.tags) }
+        return records.compactMap { record in
+            record.name.map { .init($0, description: record.description, tags: record.tags) }
+        }
     }
 
     /// Those that run on every node that says anything about them.
@@ -149,9 +151,26 @@ extension RabbitMQManagement {
 }
 
 private struct VirtualHostRecord: Decodable, Sendable {
-    var name: String
+    /// Missing from one that is being deleted at this moment: only its statistics are still listed.
+    var name: String?
     var description: String?
     var tags: [String]?
+
+    private enum CodingKeys: String, CodingKey {
+        case name, description, tags
+        case received = "recv_oct"
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        // Without either it is no virtual host of RabbitMQ's.
+        self.name =
+            container.contains(.received)
+            ? try container.decodeIfPresent(String.self, forKey: .name)
+            : try container.decode(String.self, forKey: .name)
+        self.description = try container.decodeIfPresent(String.self, forKey: .description)
+        self.tags = try container.decodeIfPresent([String].self, forKey: .tags)
+    }
 }
 
 private struct UserRecord: Decodable, Sendable {

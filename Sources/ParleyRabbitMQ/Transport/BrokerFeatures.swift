@@ -29,10 +29,8 @@ public struct BrokerFeatures: Sendable, Hashable {
         self.version = numbers.count == 2 ? Version(numbers[0], numbers[1]) : nil
     }
 
-    /// Streams (3.9), which keep the counts of deliveries.
+    /// Streams (3.9), which keep the counts of deliveries. Without them there is no bus.
     public var hasStreams: Bool { self.isAtLeast(3, 9) }
-    /// Quorum queues have a delivery limit of 20 unless they are declared with another one, as those of Parley are.
-    public var hasDefaultDeliveryLimit: Bool { self.isAtLeast(4, 0) }
     /// Quorum queues that delay what is given back (4.3). It grows with the count and is the same for all messages of
     /// a queue, so it cannot carry a delay that a handler asks for; see decision 0006.
     public var hasDelayedRetry: Bool { self.isAtLeast(4, 3) }

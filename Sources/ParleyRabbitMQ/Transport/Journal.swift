@@ -138,6 +138,15 @@ final class Journal<Entry: Codable & Sendable>: Sendable {
     }
 
     private func declare() async throws {
+        try await self.link.reporting { try await self.link.consuming.ready() }
+        // An older broker would take the declaration for one of a classic queue.
+        if let version = self.link.features.version, !self.link.features.hasStreams {
+            throw MessagingError(
+                .unsupported,
+                "this is RabbitMQ \(version), and the bus needs the streams of 3.9; upgrade the broker",
+                retry: .permanent
+            )
+        }
         var arguments: AMQPTable = ["x-queue-type": "stream"]
         if let retainedBytes {
             arguments["x-max-length-bytes"] = .int64(retainedBytes)
