@@ -22,9 +22,11 @@ let package = Package(
         .library(name: "ParleyMessaging", targets: ["ParleyMessaging"]),
         .library(name: "ParleyRESP", targets: ["ParleyRESP"]),
         .library(name: "ParleyAMQP", targets: ["ParleyAMQP"]),
+        .library(name: "ParleyEventStore", targets: ["ParleyEventStore"]),
         .library(name: "ParleySagas", targets: ["ParleySagas"]),
         .library(name: "ParleySQLite", targets: ["ParleySQLite"]),
         .library(name: "ParleyRabbitMQ", targets: ["ParleyRabbitMQ"]),
+        .library(name: "ParleyRedis", targets: ["ParleyRedis"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
@@ -69,6 +71,11 @@ let package = Package(
                 product("OrderedCollections", "swift-collections"),
                 product("ServiceContextModule", "swift-service-context"),
             ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyEventStore",
+            dependencies: ["ParleyCore", product("Logging", "swift-log")],
             swiftSettings: settings
         ),
 
@@ -127,6 +134,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "ParleyRedis",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleyRESP",
+                product("Logging", "swift-log"), product("CoreMetrics", "swift-metrics"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "ParleyHTTPClient",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
@@ -163,7 +179,9 @@ let package = Package(
         ),
         .target(
             name: "ParleyTestKit",
-            dependencies: ["ParleyCore", "ParleyMessaging", "ParleySagas", product("Logging", "swift-log")],
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", product("Logging", "swift-log"),
+            ],
             swiftSettings: settings
         ),
 
@@ -206,6 +224,15 @@ let package = Package(
             name: "RabbitMQTestSupport",
             dependencies: ["ParleyCore"],
             path: "Tests/RabbitMQTestSupport",
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RedisTestSupport",
+            dependencies: [
+                "ParleyCore", "ParleyRESP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("Logging", "swift-log"),
+            ],
+            path: "Tests/RedisTestSupport",
             swiftSettings: settings
         ),
 
@@ -286,11 +313,26 @@ let package = Package(
         .testTarget(
             name: "ParleyRESPTests",
             dependencies: [
-                "ParleyCore", "ParleyRESP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                "ParleyCore", "ParleyRESP", "RedisTestSupport", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
                 product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRedisTests",
+            dependencies: [
+                "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleyRESP", "ParleyRedis",
+                "ParleyTestKit", "RedisTestSupport", product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyEventStoreTests",
+            dependencies: ["ParleyCore", "ParleyEventStore", "ParleyTestKit"],
             swiftSettings: settings
         ),
         .testTarget(

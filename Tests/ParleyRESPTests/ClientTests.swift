@@ -1,5 +1,6 @@
 import Foundation
 import ParleyCore
+import RedisTestSupport
 import ServiceLifecycle
 import Synchronization
 import Testing
@@ -184,13 +185,13 @@ import Testing
     }
 
     @Test func tls() async throws {
-        func prepare(_ server: RealServer) async throws -> RealServer {
+        func prepare(_ server: RedisServer) async throws -> RedisServer {
             var server = server
             server.tlsPort = try await freePort()
             try await makeCertificates(in: server.folder)
             return server
         }
-        try await RealServer.with(prepare: prepare) { server in
+        try await RedisServer.with(prepare: prepare) { server in
             var configuration = server.configuration
             configuration.endpoint = .host("localhost", port: server.tlsPort ?? 0)
             configuration.tls = .init(authorities: server.folder + "/ca.pem")
@@ -230,12 +231,12 @@ import Testing
     }
 
     @Test func aUnixSocket() async throws {
-        func prepare(_ server: RealServer) -> RealServer {
+        func prepare(_ server: RedisServer) -> RedisServer {
             var server = server
             server.options = ["--unixsocket", server.folder + "/socket"]
             return server
         }
-        try await RealServer.with(prepare: prepare) { server in
+        try await RedisServer.with(prepare: prepare) { server in
             let configuration = RESPConfiguration(endpoint: .unixSocket(server.folder + "/socket"))
             try await RESPConnection.withConnection(configuration) { try await $0.ping() }
         }
@@ -253,6 +254,6 @@ import Testing
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem
             """
         let result = try await run("/bin/bash", ["-c", script])
-        guard result.status == 0 else { throw ServerFailure(description: result.text) }
+        guard result.status == 0 else { throw ServerFailure(result.text) }
     }
 }

@@ -1,4 +1,5 @@
 import ParleyCore
+import RedisTestSupport
 import Testing
 
 @testable import ParleyRESP
@@ -9,7 +10,7 @@ import Testing
         _ dialect: Dialect,
         _ body: (RESPConnection) async throws -> Void
     ) async throws {
-        try await RealServer.with(dialect.engine) { server in
+        try await RedisServer.with(dialect.engine) { server in
             var configuration = server.configuration
             configuration.prefersRESP3 = dialect.prefersRESP3
             try await RESPConnection.withConnection(configuration) { connection in

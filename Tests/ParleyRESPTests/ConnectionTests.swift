@@ -2,6 +2,7 @@ import NIOCore
 import NIOEmbedded
 import NIOPosix
 import ParleyCore
+import RedisTestSupport
 import Synchronization
 import Testing
 

@@ -1,4 +1,5 @@
 import ParleyCore
+import RedisTestSupport
 import Testing
 
 @testable import ParleyRESP

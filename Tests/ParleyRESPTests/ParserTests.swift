@@ -1,5 +1,6 @@
 import NIOCore
 import ParleyCore
+import RedisTestSupport
 import Testing
 
 @testable import ParleyRESP

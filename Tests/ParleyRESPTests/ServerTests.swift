@@ -1,6 +1,7 @@
 import Foundation
 import NIOCore
 import ParleyCore
+import RedisTestSupport
 import Testing
 
 @testable import ParleyRESP
@@ -8,7 +9,7 @@ import Testing
 /// Load and faults on the real server.
 @Suite(.timeLimit(.minutes(3))) struct ServerTests {
     @Test(arguments: Engine.all) func tenThousandInOnePipeline(_ engine: Engine) async throws {
-        try await RealServer.with(engine) { server in
+        try await RedisServer.with(engine) { server in
             try await RESPConnection.withConnection(server.configuration) { redis in
                 let commands = (0..<10_000).map { RESPCommand(["INCRBY", "n", RESPArgument($0)]) }
                 let replies = try await redis.execute(commands, deadline: nil)
@@ -26,7 +27,7 @@ import Testing
     }
 
     @Test(arguments: Engine.all) func aThousandAtOnceEachGetTheirOwn(_ engine: Engine) async throws {
-        try await RealServer.with(engine) { server in
+        try await RedisServer.with(engine) { server in
             var configuration = server.configuration
             configuration.maximumInFlight = 50
             try await withClient(configuration) { client in
@@ -43,7 +44,7 @@ import Testing
     }
 
     @Test func aStormOfCancellationsLeavesTheLineInStep() async throws {
-        try await RealServer.with { server in
+        try await RedisServer.with { server in
             var configuration = server.configuration
             configuration.sharedConnections = 1
             configuration.maximumInFlight = 16
@@ -72,7 +73,7 @@ import Testing
     }
 
     @Test(arguments: Engine.all) func blockingReadsDoNotBlockOthers(_ engine: Engine) async throws {
-        try await RealServer.with(engine) { server in
+        try await RedisServer.with(engine) { server in
             try await withClient(server.configuration) { client in
                 try await client.xgroupCreate("s", "g", from: .end)
                 try await withThrowingTaskGroup(of: Int.self) { group in
@@ -107,7 +108,7 @@ import Testing
 
     @Test func aDeletedStreamUnderABlockedReaderIsATypedError() async throws {
         for engine in Engine.all {
-            try await RealServer.with(engine) { server in
+            try await RedisServer.with(engine) { server in
                 try await withClient(server.configuration) { client in
                     try await client.xgroupCreate("s", "g", from: .end)
                     async let error = failure {
@@ -123,7 +124,7 @@ import Testing
     }
 
     @Test func aCancelledBlockingReadGivesItsConnectionUp() async throws {
-        try await RealServer.with { server in
+        try await RedisServer.with { server in
             try await withClient(server.configuration) { client in
                 try await withThrowingTaskGroup(of: Void.self) { group in
                     group.addTask {
@@ -142,7 +143,7 @@ import Testing
     }
 
     @Test(arguments: Engine.all) func clientKillInTheMiddle(_ engine: Engine) async throws {
-        try await RealServer.with(engine) { server in
+        try await RedisServer.with(engine) { server in
             var configuration = server.configuration
             configuration.maximumInFlight = 8
             try await withClient(configuration) { client in
@@ -185,7 +186,7 @@ import Testing
     }
 
     @Test func aCrashOfTheServerAndItsReturn() async throws {
-        try await RealServer.with(options: ["--appendonly", "yes"]) { server in
+        try await RedisServer.with(options: ["--appendonly", "yes"]) { server in
             try await withClient(server.configuration) { client in
                 #expect(try await client.xadd("s", [StreamField("a", "1")]) != nil)
                 // In flight for certain: the server waits.
@@ -216,7 +217,7 @@ import Testing
         let options =
             ["--requirepass", "secret", "--user"]
             + ["reader", "on", ">pass", "~*", "+@read", "+ping", "+hello", "+client"]
-        try await RealServer.with(options: options) { server in
+        try await RedisServer.with(options: options) { server in
             let open = try await failure { try await RESPConnection.withConnection(server.configuration) { _ in } }
             _ = open
             var configuration = server.configuration
@@ -251,7 +252,7 @@ import Testing
     }
 
     @Test func noPasswordWhereOneIsAskedFor() async throws {
-        try await RealServer.with(options: ["--requirepass", "secret"]) { server in
+        try await RedisServer.with(options: ["--requirepass", "secret"]) { server in
             for prefersRESP3 in [true, false] {
                 var configuration = server.configuration
                 configuration.prefersRESP3 = prefersRESP3
@@ -265,7 +266,7 @@ import Testing
     }
 
     @Test func aServerWithoutMemoryRefusesWrites() async throws {
-        try await RealServer.with(options: ["--maxmemory", "1", "--maxmemory-policy", "noeviction"]) { server in
+        try await RedisServer.with(options: ["--maxmemory", "1", "--maxmemory-policy", "noeviction"]) { server in
             try await withClient(server.configuration) { client in
                 let error = try await failure { try await client.xadd("s", [StreamField("a", "b")]) }
                 #expect(error.code == .outOfMemory)
@@ -278,7 +279,7 @@ import Testing
     }
 
     @Test func aReplicaRefusesWritesAndReadsGoOn() async throws {
-        try await RealServer.with { server in
+        try await RedisServer.with { server in
             try await withClient(server.configuration) { client in
                 try await client.set("k", "v")
                 try await client.send(["REPLICAOF", "127.0.0.1", "1"])

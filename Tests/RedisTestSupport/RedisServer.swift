@@ -1,0 +1,141 @@
+internal import Foundation
+public import Logging
+internal import NIOCore
+internal import NIOPosix
+internal import ParleyCore
+public import ParleyRESP
+
+public let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+/// Which servers the tests drive. Redis is a must; Valkey comes in where `PARLEY_VALKEY_BIN` names one.
+public struct Engine: Sendable, CustomStringConvertible {
+    public var name: String
+    public var binary: String
+
+    public static let redis = Engine(name: "redis", binary: "redis-server")
+    public static let all: [Engine] =
+        [.redis]
+        + (ProcessInfo.processInfo.environment["PARLEY_VALKEY_BIN"].map { [Engine(name: "valkey", binary: $0)] } ?? [])
+
+    public var description: String { self.name }
+}
+
+public struct ServerFailure: Error, CustomStringConvertible {
+    public var description: String
+
+    public init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// A real server in a folder of its own, started with `dev/servers/redis`.
+public struct RedisServer: Sendable {
+    public let folder: String
+    public let port: Int
+    public let engine: Engine
+    public var tlsPort: Int?
+    public var options: [String] = []
+
+    public var configuration: RESPConfiguration {
+        var configuration = RESPConfiguration(endpoint: .host("127.0.0.1", port: self.port))
+        configuration.backoff = Backoff(initial: .milliseconds(5), cap: .milliseconds(50))
+        return configuration
+    }
+
+    public func start() async throws {
+        var environment = ["REDIS_BIN": self.engine.binary]
+        if let tlsPort { environment["REDIS_TLS_PORT"] = "\(tlsPort)" }
+        environment["REDIS_TLS_FOLDER"] = self.folder
+        try await Self.script(["start", self.folder, "\(self.port)"] + self.options, environment)
+    }
+
+    public func kill() async throws { try await Self.script(["kill", self.folder], [:]) }
+    public func stop() async throws { try await Self.script(["stop", self.folder], [:]) }
+
+    public static func with<Value>(
+        _ engine: Engine = .redis,
+        options: [String] = [],
+        prepare: (RedisServer) async throws -> RedisServer = { $0 },
+        _ body: (RedisServer) async throws -> Value
+    ) async throws -> Value {
+        let folder = FileManager.default.temporaryDirectory.path + "/parley-resp-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let plain = RedisServer(folder: folder, port: try await freePort(), engine: engine, options: options)
+        let server = try await prepare(plain)
+        let result: Result<Value, any Error>
+        do {
+            try await server.start()
+            result = .success(try await body(server))
+        } catch {
+            result = .failure(error)
+        }
+        try? await server.kill()
+        try? FileManager.default.removeItem(atPath: folder)
+        return try result.get()
+    }
+
+    private static func script(_ arguments: [String], _ environment: [String: String]) async throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().deletingLastPathComponent()
+        let output = try await run(root.path + "/dev/servers/redis", arguments, environment)
+        guard output.status == 0 else { throw ServerFailure(output.text) }
+    }
+}
+
+/// Runs a program to its end.
+public func run(
+    _ path: String,
+    _ arguments: [String],
+    _ environment: [String: String] = [:]
+) async throws -> (status: Int32, text: String) {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    let log = FileManager.default.temporaryDirectory.path + "/parley-run-" + UUID().uuidString
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    defer { try? FileManager.default.removeItem(atPath: log) }
+    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: log))
+    process.standardOutput = handle
+    process.standardError = handle
+    let status = try await withCheckedThrowingContinuation { (done: CheckedContinuation<Int32, any Error>) in
+        process.terminationHandler = { done.resume(returning: $0.terminationStatus) }
+        do { try process.run() } catch { done.resume(throwing: error) }
+    }
+    return (status, (try? String(contentsOfFile: log, encoding: .utf8)) ?? "")
+}
+
+/// A port that was free a moment ago.
+public func freePort() async throws -> Int {
+    let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        .bind(host: "127.0.0.1", port: 0).get()
+    let port = channel.localAddress?.port ?? 0
+    try await channel.close()
+    return port
+}
+
+/// Asks again until it holds: each question is a round trip or a turn for the others, so no time is fixed.
+public func eventually(_ what: String, _ holds: () async throws -> Bool) async throws {
+    let end = ContinuousClock.now.advanced(by: .seconds(20))
+    while ContinuousClock.now < end {
+        if try await holds() { return }
+        await Task.yield()
+    }
+    throw ServerFailure("never came true: \(what)")
+}
+
+/// Runs a client around `body`, and shuts it down.
+public func withClient<Value: Sendable>(
+    _ configuration: RESPConfiguration,
+    _ body: (RESPClient) async throws -> sending Value
+) async throws -> Value {
+    let client = RESPClient(configuration, logger: quiet)
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await client.run() }
+        let result: Result<Value, any Error>
+        do { result = .success(try await body(client)) } catch { result = .failure(error) }
+        group.cancelAll()
+        while (try? await group.next()) != nil {}
+        return try result.get()
+    }
+}
