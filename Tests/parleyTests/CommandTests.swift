@@ -5,6 +5,7 @@ import ParleyCore
 import ParleyMessaging
 import ParleyRabbitMQ
 import ParleySQLite
+import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
 
