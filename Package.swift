@@ -333,7 +333,8 @@ let package = Package(
             name: "ParleyRedisTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleyRESP", "ParleyRedis",
-                "ParleyTestKit", "RedisTestSupport", "ProcessTestSupport", product("Logging", "swift-log"),
+                "ParleySQLite", "ParleyTestKit", "RedisTestSupport", "ProcessTestSupport",
+                product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings

@@ -3,6 +3,7 @@ import Logging
 import ParleyCore
 import ParleyMessaging
 import ParleyRESP
+import ProcessTestSupport
 import RedisTestSupport
 import ServiceLifecycle
 import Testing
@@ -73,4 +74,84 @@ final class GracefulShutdownSwitch: Service {
     func run() async throws {
         for await _ in self.stream.stream.cancelOnGracefulShutdown() {}
     }
+}
+
+/// A stream of a test's own, and processes on it.
+struct Stage: Sendable {
+    let server: RedisServer
+    let stream: String
+
+    init(_ engine: Engine = .redis) async throws {
+        self.init(try await SharedServers.server(engine))
+    }
+
+    init(_ server: RedisServer) {
+        self.server = server
+        self.stream = fresh()
+    }
+
+    func start(_ change: (inout StreamConfiguration) -> Void = { _ in }) -> RunningBackend {
+        var configuration = StreamConfiguration(stream: self.stream)
+        change(&configuration)
+        return RunningBackend(self.server, configuration)
+    }
+
+    /// A process for the time of `body`, which ends as it is told to.
+    func running<Value: Sendable>(
+        _ change: (inout StreamConfiguration) -> Void = { _ in },
+        _ body: (RedisTransport) async throws -> Value
+    ) async throws -> Value {
+        let running = self.start(change)
+        let result: Result<Value, any Error>
+        do { result = .success(try await body(running.transport)) } catch { result = .failure(error) }
+        await running.stop()
+        return try result.get()
+    }
+
+    /// What a person types.
+    @discardableResult
+    func cli(_ arguments: String...) async throws -> String {
+        let answer = try await Subprocess.run("/usr/bin/redis-cli", ["-p", "\(self.server.port)"] + arguments)
+        guard answer.status == 0 else { throw ServerFailure(answer.output + answer.error) }
+        return answer.output
+    }
+}
+
+func message(_ id: String, key: String? = nil, type: String = "order.created", data: String = "{}") -> Message {
+    Message(id: id, source: "test", type: type, data: Array(data.utf8), key: key)
+}
+
+extension RedisTransport {
+    /// Acks until `isDone` says so of all that came, in its order.
+    func drain(
+        _ group: String,
+        prefetch: Int = 50,
+        _ handle: @Sendable (Delivery) async throws -> Void = { _ in },
+        until isDone: @Sendable ([String]) -> Bool
+    ) async throws -> [String] {
+        try await self.withSubscription(to: group, prefetch: prefetch) { deliveries in
+            var seen: [String] = []
+            if isDone(seen) { return seen }
+            for try await delivery in deliveries {
+                try await handle(delivery)
+                seen.append(delivery.message.id)
+                do {
+                    try await self.settle(delivery.id, .ack)
+                } catch let error as MessagingError where error.code == .leaseLost || error.code == .unavailable {
+                    // It comes again.
+                }
+                if isDone(seen) { break }
+            }
+            return seen
+        }
+    }
+}
+
+/// Asks until it is so.
+func expectEventually(
+    _ sourceLocation: SourceLocation = #_sourceLocation,
+    _ condition: () async throws -> Bool
+) async throws {
+    let isSo = try await isEventually(within: .seconds(30), condition)
+    #expect(isSo, sourceLocation: sourceLocation)
 }

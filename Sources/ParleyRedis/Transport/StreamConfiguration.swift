@@ -40,10 +40,11 @@ public struct StreamConfiguration: Sendable {
     public var stream: String
     public var sharing: Sharing
     public var retention: Retention
-    /// How many messages of a group a process may hold, handed out or not; 1 to 10,000. Redis is never asked for more
-    /// than there is room for.
+    /// How many messages of a group a process may hold, handed out or not; 1 to 10,000. No more than there is room for
+    /// are asked for.
     public var window: Int
-    /// A message without a key that waits for longer is laid aside on the server, where it takes no room of the window.
+    /// A message without a key that waits for longer is laid aside on the server, where it takes no room of the
+    /// window.
     public var longestLocalDelay: Duration
     /// The field whose value becomes the key of messages that other programs add, `order_id` say; `nil` gives them none.
     public var foreignKeyField: String?

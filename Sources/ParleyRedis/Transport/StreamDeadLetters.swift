@@ -2,8 +2,8 @@ internal import ParleyCore
 internal import ParleyMessaging
 internal import ParleyRESP
 
-/// The dead letters of all groups: the stream `<stream>.dlq`, where `redis-cli XRANGE` shows each with the fields of the
-/// message and, under names that begin with `dlq_`, where it comes from and why.
+/// The dead letters of all groups: the stream `<stream>.dlq`, where `redis-cli XRANGE` shows each with the fields of
+/// the message and, under names that begin with `dlq_`, where it comes from and why.
 struct StreamDeadLetters: DeadLetterStore {
     let link: StreamLink
 

@@ -13,7 +13,7 @@ internal import CoreMetrics
 /// | `redis.stream.lost` | counter | stream, group | pending entries that somebody had trimmed or deleted |
 /// | `redis.stream.length` | gauge | stream | entries in the stream |
 /// | `redis.stream.pending` | gauge | stream, group | entries delivered and not acknowledged |
-/// | `redis.stream.lag` | gauge | stream, group | entries not delivered yet; not recorded while the server does not know |
+/// | `redis.stream.lag` | gauge | stream, group | entries not delivered yet; not recorded while not known |
 /// | `redis.stream.oldest.idle` | gauge | stream, group | seconds since the oldest pending entry was last touched |
 struct StreamMetrics: Sendable {
     final class Handles: Sendable {

@@ -7,7 +7,8 @@ internal import ParleyRESP
 struct StreamStatistics {
     let link: StreamLink
 
-    /// So many entries that were not read yet are looked at one by one; the rest of a longer backlog is the server's word.
+    /// So many entries that were not read yet are looked at one by one; for the rest of a longer backlog the server's
+    /// word is taken.
     static let exact = 10_000
 
     func ofGroups(
