@@ -6,6 +6,7 @@ import ParleyRESP
 import ProcessTestSupport
 import RedisTestSupport
 import ServiceLifecycle
+import Synchronization
 import Testing
 
 @testable import ParleyRedis
@@ -85,9 +86,9 @@ struct Stage: Sendable {
         self.init(try await SharedServers.server(engine))
     }
 
-    init(_ server: RedisServer) {
+    init(_ server: RedisServer, stream: String = fresh()) {
         self.server = server
-        self.stream = fresh()
+        self.stream = stream
     }
 
     func start(_ change: (inout StreamConfiguration) -> Void = { _ in }) -> RunningBackend {
@@ -99,7 +100,7 @@ struct Stage: Sendable {
     /// A process for the time of `body`, which ends as it is told to.
     func running<Value: Sendable>(
         _ change: (inout StreamConfiguration) -> Void = { _ in },
-        _ body: (RedisTransport) async throws -> Value
+        _ body: @Sendable (RedisTransport) async throws -> Value
     ) async throws -> Value {
         let running = self.start(change)
         let result: Result<Value, any Error>
@@ -122,6 +123,20 @@ func message(_ id: String, key: String? = nil, type: String = "order.created", d
 }
 
 extension RedisTransport {
+    /// As a router does: until it is stored, or the message is another's.
+    func acknowledge(_ delivery: Delivery) async throws {
+        while true {
+            do {
+                return try await self.settle(delivery.id, .ack)
+            } catch let error as MessagingError {
+                // It comes again.
+                if error.code == .leaseLost { return }
+                guard error.retry != .permanent else { throw error }
+                try await SystemTimeSource().sleep(for: .milliseconds(20))
+            }
+        }
+    }
+
     /// Acks until `isDone` says so of all that came, in its order.
     func drain(
         _ group: String,
@@ -135,11 +150,7 @@ extension RedisTransport {
             for try await delivery in deliveries {
                 try await handle(delivery)
                 seen.append(delivery.message.id)
-                do {
-                    try await self.settle(delivery.id, .ack)
-                } catch let error as MessagingError where error.code == .leaseLost || error.code == .unavailable {
-                    // It comes again.
-                }
+                try await self.acknowledge(delivery)
                 if isDone(seen) { break }
             }
             return seen
@@ -155,3 +166,20 @@ func expectEventually(
     let isSo = try await isEventually(within: .seconds(30), condition)
     #expect(isSo, sourceLocation: sourceLocation)
 }
+
+final class Counter: Sendable {
+    private let count = Mutex(0)
+    var value: Int { self.count.withLock { $0 } }
+    func add() { self.count.withLock { $0 += 1 } }
+}
+
+/// How often each came.
+final class Tally: Sendable {
+    private let state = Mutex<[String: Int]>([:])
+    var counts: [String: Int] { self.state.withLock { $0 } }
+    func add(_ name: String) { self.state.withLock { $0[name, default: 0] += 1 } }
+}
+
+/// Tests in which leases run out: one at a time, because a machine that is busy with all of them at once makes its own
+/// processes look dead.
+@Suite(.serialized) enum RealTime {}

@@ -61,17 +61,7 @@ struct StreamDeadLetters: DeadLetterStore {
             let isDone = try await self.link.reporting {
                 let found = try await self.link.client.xrange(self.link.keys.deadLetters, from: id, through: id)
                 guard let entry = found.first, let group = entry[DeadLetterFields.group] else { return false }
-                let former = self.original(entry)
-                var fields = former.fields.filter {
-                    $0.name != Array(StreamMessageCoding.Field.group.utf8)
-                        && $0.name != Array(StreamMessageCoding.Field.id.utf8)
-                }
-                // For the group that had it, and under the name that its inbox knows.
-                fields.append(StreamField(StreamMessageCoding.Field.group, group))
-                if former[StreamMessageCoding.Field.attribute + "id"] == nil {
-                    let name = self.link.coding.incoming(former).message.id
-                    fields.append(StreamField(StreamMessageCoding.Field.id, name))
-                }
+                let fields = self.link.coding.readdressed(self.original(entry), to: group)
                 let reply = try await self.link.client.eval(
                     StreamScripts.replay,
                     keys: [self.link.keys.stream, self.link.keys.deadLetters],

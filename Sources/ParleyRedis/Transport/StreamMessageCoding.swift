@@ -12,7 +12,7 @@ internal import ParleyRESP
 /// | `ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_time`, `ce_subject`, `ce_…` | CloudEvents 1.0 |
 /// | `content_type`, `data` | the body, byte for byte |
 /// | `parley_topic`, `parley_key` | when there is one beside the type, when there is one |
-/// | `parley_group`, `parley_id` | on a message that was replayed: who it is for, and what it was called |
+/// | `parley_group`, `parley_id`, `parley_time` | on a message that was replayed: for whom, and its former id and time |
 ///
 /// An entry without `ce_specversion` comes from another program (`XADD order-events '*' event_type order.created
 /// order_id 123`): its fields become a JSON object, and its place in the stream its id.
@@ -38,6 +38,7 @@ struct StreamMessageCoding: Sendable {
         static let key = "parley_key"
         static let group = "parley_group"
         static let id = "parley_id"
+        static let formerTime = "parley_time"
     }
 
     struct Incoming {
@@ -119,6 +120,19 @@ struct StreamMessageCoding: Sendable {
             || name.hasPrefix(Field.own) || name.hasPrefix(DeadLetterFields.prefix) || name.isEmpty
     }
 
+    /// The fields of a copy for one group only, under the id and the time of the first one: an inbox knows it by them.
+    func readdressed(_ entry: StreamEntry, to group: String) -> [StreamField] {
+        let former = [Field.group, Field.id, Field.formerTime].map { Array($0.utf8) }
+        var fields = entry.fields.filter { !former.contains($0.name) }
+        fields.append(StreamField(Field.group, group))
+        if entry[Field.attribute + "id"] == nil {
+            let message = self.incoming(entry).message
+            fields.append(StreamField(Field.id, message.id))
+            fields.append(StreamField(Field.formerTime, message.time.preciseDescription))
+        }
+        return fields
+    }
+
     // MARK: From the stream
 
     /// What a foreign entry is called: its place, which stays the same however often it is delivered.
@@ -182,7 +196,7 @@ struct StreamMessageCoding: Sendable {
             id: self.id(entry[Field.id], entry),
             source: "redis",
             type: type,
-            time: members[Field.time].flatMap { Timestamp($0) } ?? published,
+            time: (members[Field.time] ?? entry[Field.formerTime]).flatMap { Timestamp($0) } ?? published,
             data: (try? encoder.encode(members)).map { Array($0) } ?? [],
             topic: Self.topic(type),
             key: key.flatMap { $0.isEmpty || $0.utf8.count > 255 ? nil : $0 }

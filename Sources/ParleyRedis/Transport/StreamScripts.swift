@@ -6,6 +6,7 @@ internal import ParleyRESP
 /// acknowledge, what another one is at work on. So every script first looks whether the entry is still its caller's.
 enum StreamScripts {
     private static let isMine = """
+        #!lua flags=allow-oom
         local stream, group, me = KEYS[1], ARGV[1], ARGV[2]
         local function owner(id)
             local found = redis.call('XPENDING', stream, group, id, id, 1)
