@@ -111,7 +111,10 @@ struct Stage: Sendable {
 
     /// What a person types.
     @discardableResult
-    func cli(_ arguments: String...) async throws -> String {
+    func cli(_ arguments: String...) async throws -> String { try await self.run(arguments) }
+
+    @discardableResult
+    func run(_ arguments: [String]) async throws -> String {
         let answer = try await Subprocess.run("/usr/bin/redis-cli", ["-p", "\(self.server.port)"] + arguments)
         guard answer.status == 0 else { throw ServerFailure(answer.output + answer.error) }
         return answer.output
@@ -183,3 +186,16 @@ final class Tally: Sendable {
 /// Tests in which leases run out: one at a time, because a machine that is busy with all of them at once makes its own
 /// processes look dead.
 @Suite(.serialized) enum RealTime {}
+
+/// What came, in its order.
+final class Order: Sendable {
+    private let state = Mutex<[String]>([])
+    var ids: [String] { self.state.withLock { $0 } }
+    func add(_ id: String) { self.state.withLock { $0.append(id) } }
+}
+
+extension Stage {
+    func length() async throws -> Int {
+        Int(try await self.cli("XLEN", self.stream).trimmingCharacters(in: .whitespacesAndNewlines)) ?? -1
+    }
+}

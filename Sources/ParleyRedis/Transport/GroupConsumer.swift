@@ -331,7 +331,7 @@ final class GroupConsumer: Sendable {
         reason: String
     ) async throws(RESPError) -> StreamLink.Holding {
         let keys = self.link.keys
-        // A script takes some thousands of arguments; an entry with more fields is stored as the message it was read as.
+        // A script takes some thousands of arguments; one with more fields is stored as the message it was read as.
         var fields = DeadLetterFields.removed(from: entry.payload.entry.fields)
         if fields.count > 1_000 { fields = self.link.coding.fields(of: entry.message) }
         fields += DeadLetterFields.make(

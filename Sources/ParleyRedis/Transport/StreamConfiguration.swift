@@ -46,7 +46,8 @@ public struct StreamConfiguration: Sendable {
     /// A message without a key that waits for longer is laid aside on the server, where it takes no room of the
     /// window.
     public var longestLocalDelay: Duration
-    /// The field whose value becomes the key of messages that other programs add, `order_id` say; `nil` gives them none.
+    /// The field whose value becomes the key of messages that other programs add, `order_id` say; `nil` gives them
+    /// none.
     public var foreignKeyField: String?
     /// Beside the exact body, write the members of a flat JSON object as fields of their own, as `redis-cli XRANGE`
     /// shows them: `orderId` becomes `order_id`.

@@ -12,7 +12,7 @@ internal import ParleyRESP
 /// | `ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_time`, `ce_subject`, `ce_…` | CloudEvents 1.0 |
 /// | `content_type`, `data` | the body, byte for byte |
 /// | `parley_topic`, `parley_key` | when there is one beside the type, when there is one |
-/// | `parley_group`, `parley_id`, `parley_time` | on a message that was replayed: for whom, and its former id and time |
+/// | `parley_group`, `parley_id`, `parley_time` | on a replayed message: for whom, its former id and time |
 ///
 /// An entry without `ce_specversion` comes from another program (`XADD order-events '*' event_type order.created
 /// order_id 123`): its fields become a JSON object, and its place in the stream its id.
