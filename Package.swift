@@ -390,7 +390,8 @@ let package = Package(
         .testTarget(
             name: "OrderSystemTests",
             dependencies: [
-                "order-system", "parley", "RabbitMQTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                "order-system", "parley", "ParleyMessaging", "ParleySQLite", "RabbitMQTestSupport",
+                product("AsyncHTTPClient", "async-http-client"), product("Logging", "swift-log"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
             ],
             swiftSettings: settings

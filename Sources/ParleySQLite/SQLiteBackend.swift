@@ -5,8 +5,8 @@ internal import ParleyMessaging
 internal import ParleySagas
 public import ServiceLifecycle
 
-/// Everything in one SQLite file: bus, outbox, inbox, sagas, choreographies and the application's own tables, which therefore commit
-/// together. Several processes of one machine may open the file at the same time.
+/// Everything in one SQLite file: bus, outbox, inbox, sagas, choreographies and the application's own tables, which
+/// therefore commit together. Several processes of one machine may open the file at the same time.
 ///
 /// ```swift
 /// let backend = try await SQLiteBackend(path: "orders.db", logger: logger)

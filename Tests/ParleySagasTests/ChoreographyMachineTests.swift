@@ -180,6 +180,16 @@ struct ChoreographyMachineTests {
         #expect(verdict.timeline.map(\.event) == Self.happy)
     }
 
+    /// What is awaited is measured by the monitor's clock: no service's clock, and no backlog, raises an alarm.
+    @Test func aServicesClockRaisesNoAlarm() {
+        for skew in [-3_600.0, 3_600] {
+            var events = Array(self.happy().prefix(2))
+            events[1].time = self.scene.at(skew)
+            #expect(self.scene.verdict(events, at: 10.9).status == .running)
+            #expect(self.scene.verdict(events, at: 11.1).status == .late)
+        }
+    }
+
     @Test func circlesOfCausesEnd() {
         let first = self.scene.event("inventory.reserved", after: "b", at: 1, id: "a")
         let second = self.scene.event("payment.processed", after: "a", at: 2, id: "b")

@@ -92,6 +92,14 @@ enum OrderFlow {
     /// Every group of the flow. Each service declares all of them, so that an event finds its listeners' queues also
     /// while the listeners are down.
     static func groups() throws -> [ConsumerGroup] { try self.reactions.map { try self.group(of: $0.service) } }
+
+    /// The same groups with what they have and nothing new: while nobody takes part in the flow, their queues would
+    /// grow for ever.
+    static func idleGroups(_ monitor: String) throws -> [ConsumerGroup] {
+        try (self.reactions.map { try self.group(of: $0.service).name } + [monitor]).map {
+            try ConsumerGroup($0, bindings: ["order-flow.idle"])
+        }
+    }
 }
 
 /// The body of every event of the flow. The customer's part is what notifications need; the rest is for the services.

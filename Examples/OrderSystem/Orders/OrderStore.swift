@@ -134,14 +134,14 @@ struct OrderStore: Sendable {
         )
     }
 
-    /// How many orders wait for the style in which they were begun.
-    func pending(_ style: SagaStyle) async throws -> Int {
+    /// How many orders were begun in this style, and how many of them are still on their way.
+    func count(_ style: SagaStyle) async throws -> (all: Int, pending: Int) {
         try await self.backend.read { transaction in
             let rows = try transaction.query(
-                "SELECT count(*) FROM orders WHERE status = 'PENDING' AND style = ?",
+                "SELECT count(*), coalesce(sum(status = 'PENDING'), 0) FROM orders WHERE style = ?",
                 [.text(style.rawValue)]
             )
-            return Int(rows.first?.first?.integer ?? 0)
+            return (Int(rows.first?.first?.integer ?? 0), Int(rows.first?.last?.integer ?? 0))
         }
     }
 

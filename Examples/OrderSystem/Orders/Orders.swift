@@ -278,11 +278,15 @@ extension Assembly {
         let style = self.settings.saga
         if style == .choreography {
             try await self.watchTheFlow(store)
-        } else if case let waiting = try await store.pending(.choreography), waiting > 0 {
-            logger.warning(
-                "Orders of the choreography wait; they go on when it is started with --saga choreography",
-                metadata: ["orders": "\(waiting)"]
-            )
+        } else if case let known = try await store.count(.choreography), known.all > 0 {
+            let groups = try OrderFlow.idleGroups("choreography.\(OrderFlow.name)")
+            try await self.openBus().declare(groups)
+            if known.pending > 0 {
+                logger.warning(
+                    "Orders of the choreography wait; they go on when it is started with --saga choreography",
+                    metadata: ["orders": "\(known.pending)"]
+                )
+            }
         }
         let orders = Orders(
             store: store,

@@ -104,7 +104,8 @@ public struct OrchestratedSagaInspector: SagaInspector {
         default:
             throw SagaError(
                 .notAllowed,
-                "a coordinator leads saga '\(saga.id)': '\(intervention.verb)' is for choreographies; use set-state or replay"
+                "a coordinator leads saga '\(saga.id)': '\(intervention.verb)' is for choreographies; use set-state "
+                    + "or replay"
             )
         }
         let outstanding = saga.effects.filter { $0.status == .applied || $0.status == .maybe }

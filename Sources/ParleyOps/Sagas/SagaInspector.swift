@@ -2,8 +2,8 @@ public import ParleyCore
 
 /// What an operator can see of sagas, and mend: the same for both styles and for every store.
 ///
-/// A saga is named by its id or by its business key (the order's id). Errors are `SagaError`: `unknownSaga` when no saga
-/// has that name, `notAllowed` when it cannot be mended this way (the message says how it can).
+/// A saga is named by its id or by its business key (the order's id). Errors are `SagaError`: `unknownSaga` when no
+/// saga has that name, `notAllowed` when it cannot be mended this way (the message says how it can).
 public protocol SagaInspector: Sendable {
     /// Sagas, those that are stuck first, then the late ones, then by age.
     func sagas(matching query: SagaListQuery) async throws -> [SagaSummary]

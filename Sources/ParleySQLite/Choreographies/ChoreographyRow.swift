@@ -2,8 +2,8 @@ internal import ParleyCore
 internal import ParleyMessaging
 internal import ParleySagas
 
-/// How an instance of a choreography lies in its rows. Rows come as any ``Transaction`` gives them: the caller's own one
-/// is not known to have checked types.
+/// How an instance of a choreography lies in its rows. Rows come as any ``Transaction`` gives them: the caller's own
+/// one is not known to have checked types.
 struct ChoreographyRow {
     let row: [SQLValue]
     let table: String

@@ -140,7 +140,8 @@ public struct ChoreographyLinter {
                 "C013",
                 .warning,
                 name,
-                "nobody can ask for it: a stuck instance cannot be turned back; give it, or what leads to it, 'asked_by'"
+                "nobody can ask for it, so a stuck instance cannot be turned back; "
+                    + "give it, or what leads to it, 'asked_by'"
             )
         }
     }

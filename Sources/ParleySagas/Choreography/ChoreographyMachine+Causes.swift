@@ -12,6 +12,8 @@ struct Occurrence: Equatable {
     var isCauseInferred: Bool
 
     var time: Timestamp { self.events.first?.time ?? Timestamp(microseconds: 0) }
+    /// By the monitor's own clock.
+    var observedAt: Timestamp { self.events.map(\.observedAt).min() ?? self.time }
     var id: String? { self.events.first?.id }
 }
 

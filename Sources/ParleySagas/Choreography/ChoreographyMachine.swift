@@ -126,14 +126,15 @@ public struct ChoreographyMachine: Sendable {
         var open: [ChoreographyVerdict.Awaited] = []
         for (index, occurrence) in occurrences.enumerated() {
             for expectation in self.choreography.events[occurrence.type]?.then ?? [] {
-                let due = expectation.within.map { occurrence.time + $0 }
                 let answers = (children[index] ?? []).filter { expectation.oneOf.contains($0.type) }
                     .sorted { ($0.time, $0.id ?? "") < ($1.time, $1.id ?? "") }
                 guard let answer = answers.first else {
+                    // By the clock of the monitor alone: one that differs raises no alarm, and neither does a backlog.
+                    let due = expectation.within.map { occurrence.observedAt + $0 }
                     open.append(self.awaited(expectation, after: occurrence, dueAt: due))
                     continue
                 }
-                if let due, answer.time > due {
+                if let due = expectation.within.map({ occurrence.time + $0 }), answer.time > due {
                     let late = (answer.time - due).inSeconds
                     findings.append(
                         self.finding(.late, answer.type, answer.id, "came \(late) s after its time (\(due))")
@@ -176,7 +177,7 @@ public struct ChoreographyMachine: Sendable {
         _ instance: ChoreographyInstance,
         _ occurrences: [Occurrence]
     ) -> ChoreographyVerdict.Awaited {
-        let since = occurrences.map(\.time).min() ?? instance.createdAt
+        let since = occurrences.map(\.observedAt).min() ?? instance.createdAt
         let hasBegun = occurrences.contains { $0.type == self.choreography.start }
         let next =
             hasBegun
@@ -218,7 +219,7 @@ public struct ChoreographyMachine: Sendable {
             let left = effects.filter { $0.status == .outstanding }.map(\.event)
             if left.isEmpty { return (.failed, nil, nil) }
             // Events of different services may arrive in another order than they happened; that is no alarm yet.
-            let limit = end.time + self.choreography.stuckAfter
+            let limit = end.observedAt + self.choreography.stuckAfter
             let reason = "it ended with \(end.type), and \(left.joined(separator: ", ")) was not taken back"
             return now > limit ? (.stuck, reason, nil) : (.running, reason, limit + .microseconds(1))
         }

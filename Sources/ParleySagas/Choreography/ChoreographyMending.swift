@@ -64,7 +64,8 @@ struct ChoreographyMending {
             warnings.append("'\(event)' does not follow from what was seen, and will be shown as unexpected")
         }
         var message = self.message(event, id: id, data: data, like: cause)
-        message.injectedBy = String(self.person.prefix(200))
+        // A header of any broker: visible ASCII.
+        message.injectedBy = String(self.person.prefix(200).map { $0.isASCII && !$0.isNewline ? $0 : "?" })
         return ChoreographyPlan(intervention: .injected, messages: [message], warnings: warnings)
     }
 
@@ -105,8 +106,8 @@ struct ChoreographyMending {
         guard uncovered.isEmpty else {
             throw SagaError(
                 .notAllowed,
-                "nobody can be asked for \(uncovered.joined(separator: ", ")): no 'asked_by' leads there; do it by hand, "
-                    + "then inject the event"
+                "nobody can be asked for \(uncovered.joined(separator: ", ")): no 'asked_by' leads there; "
+                    + "do it by hand, then inject the event"
             )
         }
         let body = CompensationRequest(
@@ -145,9 +146,9 @@ struct ChoreographyMending {
 
     /// Says an event once more under a new id, so that those who hear it act again.
     ///
-    /// Under the old id their inboxes would drop it, and a replay would only help where the message was lost. Under a new
-    /// one they run again, and their barriers give the recorded answer: what was done is not done twice, but its answer
-    /// is announced again, and so on down to where the instance stopped.
+    /// Under the old id their inboxes would drop it, and a replay would only help where the message was lost. Under a
+    /// new one they run again, and their barriers give the recorded answer: what was done is not done twice, but its
+    /// answer is announced again, and so on down to where the instance stopped.
     func replay(_ original: Message, id: String) -> ChoreographyPlan {
         var message = original
         message.id = id

@@ -53,8 +53,8 @@ public struct ChoreographyMonitor: Service {
     /// - Parameters:
     ///   - transactions: The backend of store and inbox.
     ///   - acceptsFindings: Whether a choreography with lint errors may be watched all the same.
-    /// - Throws: ``SagaError`` with `unsafeDefinition`, naming every error of the linter; `MessagingError` when an event's
-    ///   name is no topic.
+    /// - Throws: ``SagaError`` with `unsafeDefinition`, naming every error of the linter; `MessagingError` when an
+    ///   event's name is no topic.
     public init(
         _ choreography: Choreography,
         store: any ChoreographyStore,
@@ -118,8 +118,9 @@ public struct ChoreographyMonitor: Service {
             let isNew = try self.inbox.admit(message.id, to: self.group.name, in: transaction)
             let existing = try self.store.instance(id, of: self.machine.choreography.name, in: transaction)
             let machine = try self.machine(for: existing, in: transaction)
-            let before =
-                existing ?? machine.begin(id: id, businessKey: message.subject ?? id, now: now)
+            var before = existing ?? machine.begin(id: id, businessKey: message.subject ?? id, now: now)
+            // The first event that was seen may not have said what it is about.
+            if before.businessKey == id, let subject = message.subject { before.businessKey = subject }
             let isKnown = before.events.contains { $0.id == message.id }
             // Forgotten with its instance, and delivered once more after that: it begins nothing anew.
             guard isNew || isKnown else { return nil as ChoreographyChange? }

@@ -59,7 +59,8 @@ public struct ChoreographyOperator: Sendable {
 
     /// Asks the services to take back what they did, and what they may be doing.
     ///
-    /// - Throws: ``SagaError`` with `unknownSaga`, or `notAllowed`: it has ended, has no effects, or nobody can be asked.
+    /// - Throws: ``SagaError`` with `unknownSaga`, or `notAllowed`: it has ended, has no effects, or nobody can be
+    ///   asked.
     @discardableResult
     public func compensate(
         _ id: String,
@@ -92,7 +93,8 @@ public struct ChoreographyOperator: Sendable {
         isDryRun: Bool = false
     ) async throws -> ChoreographyPlan {
         try await self.intervene(id, type, by: person, because: reason, isDryRun: isDryRun) { mending, transaction in
-            guard let from = from ?? mending.verdict.awaited.first(where: { $0.afterMessage != nil })?.afterMessage
+            let awaited = mending.verdict.awaited.first { $0.afterMessage != nil }
+            guard let from = from ?? awaited?.afterMessage
             else {
                 throw SagaError(.notAllowed, "nothing is awaited in instance '\(id)'; say which event to replay")
             }
@@ -113,6 +115,8 @@ public struct ChoreographyOperator: Sendable {
         _ plan: @escaping @Sendable (ChoreographyMending, any Transaction) throws -> ChoreographyPlan
     ) async throws -> ChoreographyPlan {
         let now = self.time.wallTime
+        let reason = String(reason.prefix(2_000))
+        let person = String(person.prefix(200))
         return try await self.transactions.withTransaction { transaction in
             guard var instance = try self.store.instance(id, of: type, in: transaction) else {
                 throw SagaError(

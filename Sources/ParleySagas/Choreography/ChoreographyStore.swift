@@ -1,7 +1,8 @@
 public import ParleyCore
 public import ParleyMessaging
 
-/// Where a monitor keeps what it has seen. What `ChoreographyStoreConformance` in ParleyTestKit proves of every backend.
+/// Where a monitor keeps what it has seen. What `ChoreographyStoreConformance` in ParleyTestKit proves of every
+/// backend.
 ///
 /// Rules of every store:
 /// - ``write(_:in:)`` and the reads inside a transaction see and join that transaction: instance, event, inbox row and

@@ -25,7 +25,9 @@ public struct ChoreographyVerdict: Sendable, Hashable {
         public var after: String?
         /// The message of ``after``.
         public var afterMessage: String?
+        /// When ``after`` happened.
         public var since: Timestamp
+        /// Counted from when the monitor saw ``after``.
         public var dueAt: Timestamp?
         public var isLate: Bool
     }
