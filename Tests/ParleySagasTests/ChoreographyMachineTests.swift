@@ -122,6 +122,7 @@ struct ChoreographyMachineTests {
         let kinds = self.scene.verdict(ends).findings.map(\.kind)
         #expect(Set(kinds) == [.unexpected, .contradiction, .afterEnd])
         #expect(self.scene.verdict(ends).status == .completed)
+        #expect(self.scene.verdict(ends).reason == "it ended with order.confirmed, and also with order.cancelled")
     }
 
     @Test func whatHappensAfterTheEndIsFoundAndItsEffectIsOutstanding() {

@@ -174,6 +174,75 @@ struct ChoreographyMonitorTests {
         #expect(try await rig.load() == nil)
     }
 
+    private struct Lost: Error {}
+
+    /// Fails before a commit, or after it, as a process does that dies there.
+    private struct FlakyTransactions: TransactionRunner {
+        let backend: InMemoryBackend
+        let random: SeededRandomSource
+
+        func withTransaction<Value: Sendable>(
+            _ body: @escaping @Sendable (any Transaction) throws -> Value
+        ) async throws -> Value {
+            if self.random.next() % 5 == 0 { throw Lost() }
+            let value = try await self.backend.withTransaction(body)
+            if self.random.next() % 5 == 0 { throw Lost() }
+            return value
+        }
+    }
+
+    /// Two monitors, each of whose commits may fail, or succeed without knowing it; events in any order, many twice.
+    @Test(arguments: 0..<5) func eachEventCountsOnceWhateverFails(_ seed: UInt64) async throws {
+        let rig = try Rig()
+        let random = SeededRandomSource(seed: seed)
+        let types = ["order.created", "inventory.reserved", "payment.processed", "order.confirmed"]
+        var messages: [Message] = []
+        for number in 0..<25 {
+            for (type, cause) in zip(types, [nil] + types) {
+                var message = rig.message(type, of: "i\(number)", after: cause.map { "i\(number)-\($0)" })
+                // Without a key, so that the bus keeps no order, either.
+                message.key = nil
+                messages.append(message)
+                if random.next() % 3 == 0 { messages.append(message) }
+            }
+        }
+        for index in messages.indices { messages.swapAt(index, Int(random.next() % UInt64(messages.count))) }
+        try await rig.backend.transport.declare(rig.monitor.group)
+        try await rig.backend.transport.publish(messages)
+        let monitors = try (0..<2).map { number in
+            try ChoreographyMonitor(
+                rig.choreography,
+                store: rig.store,
+                inbox: rig.backend.inbox,
+                transactions: FlakyTransactions(
+                    backend: rig.backend,
+                    random: SeededRandomSource(seed: seed * 2 + UInt64(number))
+                ),
+                transport: rig.backend.transport,
+                time: rig.clock,
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            )
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for monitor in monitors { group.addTask { try await monitor.run() } }
+            try await self.until {
+                rig.clock.advance(by: .milliseconds(100))
+                let statistics = try await rig.backend.transport.statistics()
+                return statistics.allSatisfy { $0.ready + $0.delayed + $0.unacknowledged == 0 }
+            }
+            group.cancelAll()
+            try? await group.waitForAll()
+        }
+        #expect(try await rig.backend.transport.deadLetters.list(group: nil, after: 0, limit: 10).isEmpty)
+        for number in 0..<25 {
+            let instance = try #require(try await rig.load("i\(number)"))
+            #expect(instance.status == .completed)
+            #expect(Set(instance.events.map(\.type)) == Set(types) && instance.events.count == types.count)
+            #expect(instance.events.map(\.arrival) == Array(1...types.count))
+            #expect(rig.verdict(instance).findings.allSatisfy { $0.isAboutDelivery })
+        }
+    }
+
     @Test func aChoreographyWithErrorsIsNotWatched() throws {
         let rig = try Rig()
         var broken = rig.choreography

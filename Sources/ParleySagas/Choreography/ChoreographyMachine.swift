@@ -10,10 +10,13 @@ public struct ChoreographyMachine: Sendable {
 
     public let choreography: Choreography
     public let fingerprint: String
+    /// The choreography as instances are pinned to it; made once, for every event is written with it.
+    public let canonicalJSON: String
 
     public init(_ choreography: Choreography) {
         self.choreography = choreography
         self.fingerprint = choreography.fingerprint
+        self.canonicalJSON = choreography.canonicalJSON
     }
 
     /// An instance of which nothing has been seen.
@@ -66,7 +69,7 @@ public struct ChoreographyMachine: Sendable {
         let ends = occurrences.indices.filter { self.end(of: occurrences[$0]) != nil }
             .sorted { (occurrences[$0].time, $0) < (occurrences[$1].time, $1) }
         let end = ends.first.map { occurrences[$0] }
-        var awaited = self.awaited(occurrences, &findings, now: now)
+        var awaited = self.awaited(occurrences, &findings)
         self.findUnexpected(occurrences, &findings)
         if let first = ends.first { self.findAfterEnd(occurrences, first, &findings) }
         let effects = self.effects(occurrences, isKept: end.flatMap(self.end(of:)) == .success)
@@ -80,7 +83,11 @@ public struct ChoreographyMachine: Sendable {
         } else if awaited.isEmpty {
             awaited = [self.awaitedWithoutACause(instance, occurrences)]
         }
-        let standing = self.standing(end, awaited, effects, now: now)
+        var standing = self.standing(end, awaited, effects, now: now)
+        let other = ends.dropFirst().first { self.end(of: occurrences[$0]) != end.flatMap(self.end(of:)) }
+        if let end, let other, standing.reason == nil {
+            standing.reason = "it ended with \(end.type), and also with \(occurrences[other].type)"
+        }
         for effect in effects where effect.status == .outstanding && end != nil {
             findings.append(self.finding(.outstanding, effect.event, nil, "was not taken back when it ended"))
         }
@@ -116,8 +123,7 @@ public struct ChoreographyMachine: Sendable {
 
     private func awaited(
         _ occurrences: [Occurrence],
-        _ findings: inout [ChoreographyFinding],
-        now: Timestamp
+        _ findings: inout [ChoreographyFinding]
     ) -> [ChoreographyVerdict.Awaited] {
         var children: [Int: [Occurrence]] = [:]
         for occurrence in occurrences {

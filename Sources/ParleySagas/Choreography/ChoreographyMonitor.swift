@@ -127,7 +127,7 @@ public struct ChoreographyMonitor: Service {
             let after = machine.observing(message.observed(at: now), in: before, now: now)
             let change = ChoreographyChange(
                 instance: after,
-                definition: machine.choreography.canonicalJSON,
+                definition: machine.canonicalJSON,
                 added: after.events.count > before.events.count ? message : nil,
                 repeated: isKnown ? message.id : nil
             )
@@ -198,7 +198,7 @@ public struct ChoreographyMonitor: Service {
             let machine = try self.machine(for: before, in: transaction)
             let after = machine.judged(before, now: now)
             try self.store.write(
-                ChoreographyChange(instance: after, definition: machine.choreography.canonicalJSON),
+                ChoreographyChange(instance: after, definition: machine.canonicalJSON),
                 in: transaction
             )
             return (before.status, after)

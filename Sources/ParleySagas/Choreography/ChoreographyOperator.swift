@@ -148,7 +148,7 @@ public struct ChoreographyOperator: Sendable {
             try self.store.write(
                 ChoreographyChange(
                     instance: machine.judged(instance, now: now),
-                    definition: machine.choreography.canonicalJSON,
+                    definition: machine.canonicalJSON,
                     intervention: intervention
                 ),
                 in: transaction
