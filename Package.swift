@@ -189,7 +189,7 @@ let package = Package(
         .target(
             name: "ParleyOps",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
                 product("Yams", "Yams"),
                 product("Logging", "swift-log"),
             ],
@@ -209,7 +209,7 @@ let package = Package(
             name: "order-system",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
-                "ParleyRabbitMQ", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
+                "ParleyRabbitMQ", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway", "ParleyOps",
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
@@ -304,8 +304,8 @@ let package = Package(
         .testTarget(
             name: "ParleyOpsTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps", "RabbitMQTestSupport",
-                product("Logging", "swift-log"),
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps",
+                "ParleyTestKit", "RabbitMQTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
@@ -399,7 +399,8 @@ let package = Package(
         .testTarget(
             name: "OrderSystemTests",
             dependencies: [
-                "order-system", "RabbitMQTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                "order-system", "parley", "ParleyMessaging", "ParleySQLite", "RabbitMQTestSupport",
+                product("AsyncHTTPClient", "async-http-client"), product("Logging", "swift-log"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
             ],
             swiftSettings: settings

@@ -5,8 +5,8 @@ internal import ParleyMessaging
 internal import ParleySagas
 public import ServiceLifecycle
 
-/// Everything in one SQLite file: bus, outbox, inbox, sagas and the application's own tables, which therefore commit
-/// together. Several processes of one machine may open the file at the same time.
+/// Everything in one SQLite file: bus, outbox, inbox, sagas, choreographies and the application's own tables, which
+/// therefore commit together. Several processes of one machine may open the file at the same time.
 ///
 /// ```swift
 /// let backend = try await SQLiteBackend(path: "orders.db", logger: logger)
@@ -35,6 +35,7 @@ public final class SQLiteBackend: Service, TransactionRunner {
     public let outbox: SQLiteOutbox
     public let inbox: SQLiteInbox
     public let sagas: SQLiteSagaStore
+    public let choreographies: SQLiteChoreographyStore
     private let core: SQLiteCore
 
     /// Opens the file, and creates it and its folder if need be. The backend works from now on, also without ``run()``.
@@ -67,6 +68,7 @@ public final class SQLiteBackend: Service, TransactionRunner {
         self.outbox = SQLiteOutbox(core: self.core)
         self.inbox = SQLiteInbox(core: self.core)
         self.sagas = SQLiteSagaStore(core: self.core)
+        self.choreographies = SQLiteChoreographyStore(core: self.core)
     }
 
     /// Waits for the shutdown, then finishes the writes that wait already and closes the file.

@@ -50,4 +50,9 @@ struct ConformanceTests {
     func sagas(_ testCase: SagaStoreConformance.Case) async throws {
         try await testCase.run(try Self.fixture { $0.sagas })
     }
+
+    @Test(arguments: ChoreographyStoreConformance.cases(isShared: true))
+    func choreographies(_ testCase: ChoreographyStoreConformance.Case) async throws {
+        try await testCase.run(try Self.fixture { $0.choreographies })
+    }
 }
