@@ -1,4 +1,5 @@
 import ParleyCore
+import ParleyEventStore
 import ParleyMessaging
 import ParleySQLite
 import ParleySagas
@@ -49,5 +50,10 @@ struct ConformanceTests {
     @Test(arguments: SagaStoreConformance.cases(isShared: true))
     func sagas(_ testCase: SagaStoreConformance.Case) async throws {
         try await testCase.run(try Self.fixture { $0.sagas })
+    }
+
+    @Test(arguments: EventStoreConformance.cases(isDurable: true, isShared: true))
+    func events(_ testCase: EventStoreConformance.Case) async throws {
+        try await testCase.run(try Self.fixture { $0.events })
     }
 }
