@@ -10,7 +10,7 @@ public struct EventData: Sendable, Hashable {
     public var type: String
     /// Anything; stored as it is.
     public var data: [UInt8]
-    /// Who, why, under which request; at most 64 entries with non-empty names. Their bytes count like those of the data.
+    /// Who, why, under which request; at most 64 entries with non-empty names. Their bytes count like the data's.
     public var metadata: [String: String]
 
     public init(
