@@ -7,7 +7,7 @@ import Testing
 
 @testable import ParleyRedis
 
-@Suite("Redis's event store", .timeLimit(.minutes(3)))
+@Suite("Redis's event store", .serialized, .timeLimit(.minutes(3)))
 struct EventStoreTests {
     @Test(arguments: OnEngine.all(EventStoreConformance.cases(isDurable: true, isShared: true)))
     func conforms(_ run: OnEngine<EventStoreConformance.Case>) async throws {

@@ -4,7 +4,8 @@ import RedisTestSupport
 import Synchronization
 import Testing
 
-/// One case of a suite on one engine.
+/// One case of a suite on one engine. The suites are `.serialized`: each case has a server of its own, and a hundred
+/// that start at once are slower than any case that lives by real time can bear.
 struct OnEngine<Case: Sendable & CustomStringConvertible>: Sendable, CustomTestStringConvertible {
     var engine: Engine
     var testCase: Case
