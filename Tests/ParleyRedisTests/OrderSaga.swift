@@ -62,7 +62,6 @@ final class Shop: Sendable {
     struct Books: Sendable, Equatable {
         var reserved = 0
         var paid = 0
-        var confirmed = 0
     }
 
     private struct State: Sendable {
@@ -93,7 +92,13 @@ final class Shop: Sendable {
             "release_inventory": self.participant { $0.reserved -= 1 },
             "process_payment": self.participant { $0.paid += 1 },
             "refund_payment": self.participant { $0.paid -= 1 },
-            "confirm_order": self.participant { $0.confirmed += 1 },
+            // In the step's own commit, on one row that all sagas write to.
+            "confirm_order": .local { _, transaction in
+                let redis = try RedisTransaction.require(transaction)
+                let count = try redis.string("confirmed").flatMap { Int(String(decoding: $0, as: UTF8.self)) } ?? 0
+                try redis.set("confirmed", Array("\(count + 1)".utf8))
+                return .success(output: nil)
+            },
         ]
     }
 
@@ -172,6 +177,11 @@ struct SagaShop: Sendable {
     func hash(_ key: String = "saga:order:123") async throws -> [String: String] {
         let pairs = try await self.client.send(["HGETALL", RESPArgument(key)]).pairs ?? []
         return Dictionary(pairs.map { ($0.key.string ?? "?", $0.value.string ?? "?") }) { first, _ in first }
+    }
+
+    /// How many orders were confirmed.
+    func confirmed() async throws -> Int {
+        try await self.client.send(["GET", "confirmed"]).integer.map { Int($0) } ?? 0
     }
 
     func saga(_ id: String) async throws -> SagaInstance {

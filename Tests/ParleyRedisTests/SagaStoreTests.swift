@@ -79,7 +79,8 @@ struct SagaStoreTests {
             let query = SagaQuery(status: .completed, limit: 1_000)
             return (try? await shop.store.instances(matching: query).count) == total
         }
-        #expect(shop.shop.books == Shop.Books(reserved: total, paid: total, confirmed: total))
+        #expect(shop.shop.books == Shop.Books(reserved: total, paid: total))
+        #expect(try await shop.confirmed() == total)
         for saga in try await shop.store.instances(matching: SagaQuery(limit: 1_000)) {
             let hash = try await shop.hash("saga:order:\(saga.businessKey)")
             #expect(hash["state"] == "SAGA_COMPLETED")
@@ -95,6 +96,8 @@ struct SagaStoreTests {
             for id in ["1", "2", "3"] { try await Self.create(Self.instance(id), store) }
             try await client.send(["HSET", "{parley-sagas}:saga:1", "effects", "["])
             try await client.send(["HSET", "{parley-sagas}:saga:2", "version", "many"])
+            try await Self.create(Self.instance("4"), store)
+            try await client.set("{parley-sagas}:saga:4", "no hash")
             #expect(try await store.claim(owner: "w", limit: 10).instances.map(\.id) == ["3"])
             #expect(try await store.claim(owner: "w2", limit: 10).instances.map(\.id) == ["3"])
             let error = try await #require(throws: SagaError.self) {
@@ -195,6 +198,42 @@ struct SagaStoreTests {
             try await shop.edit("DEL", "saga:order:123")
             let saga = try await shop.start("123")
             try await shop.comes(saga.id, to: .completed)
+        }
+    }
+
+    @Test func ofTwoSagasWithOneHashTheSecondIsRefused() async throws {
+        try await Self.withStore { client, store in
+            var second = Self.instance("2")
+            (second.type, second.businessKey) = ("order_saga", "1")
+            let other = second
+            // In one transaction, and one after the other.
+            for isAlone in [false, true] {
+                let error = try await #require(throws: SagaError.self) {
+                    try await store.transactions.withTransaction { transaction in
+                        if !isAlone {
+                            _ = try store.create(Self.instance("1"), definition: "", events: [], in: transaction)
+                        }
+                        _ = try store.create(other, definition: "", events: [], in: transaction)
+                    }
+                }
+                #expect(error.code == .conflict)
+                #expect(error.message.contains("saga:order:1"))
+                let stored = try await store.instances(matching: SagaQuery()).map(\.id)
+                #expect(stored == (isAlone ? ["1"] : []))
+                if !isAlone { try await Self.create(Self.instance("1"), store) }
+            }
+        }
+    }
+
+    @Test func anIdThatIsTakenIsRefused() async throws {
+        try await Self.withStore { client, store in
+            try await Self.create(Self.instance("1"), store)
+            var same = Self.instance("1")
+            same.businessKey = "other"
+            let second = same
+            let error = try await #require(throws: SagaError.self) { try await Self.create(second, store) }
+            #expect(error.code == .conflict)
+            #expect(try await store.instances(matching: SagaQuery(businessKey: "other")).isEmpty)
         }
     }
 

@@ -27,10 +27,11 @@ enum SagaScripts {
           for n = 1, #words, 1000 * unit do call(unpack(words, n, math.min(#words, n + 1000 * unit - 1))) end
         end
 
+        -- What is not there, or is no hash, is no saga: an error here would be in the way of all the others.
         local function load(p, id)
-          local flat = redis.call('HGETALL', p .. ':saga:' .. id)
-          if #flat == 0 then return nil end
-          return map(flat)
+          local key = p .. ':saga:' .. id
+          if redis.call('TYPE', key).ok ~= 'hash' then return nil end
+          return map(redis.call('HGETALL', key))
         end
 
         local function isOpen(saga) return saga.status == 'running' or saga.status == 'stuck' end
@@ -47,7 +48,7 @@ enum SagaScripts {
         end
 
         local function index(p, id, saga)
-          redis.call('ZADD', p .. ':status:' .. saga.status, tonumber(saga.created_at) or 0, id)
+          redis.call('ZADD', p .. ':status:' .. saga.status, tonumber(saga.created_at) and saga.created_at or '0', id)
           if not isOpen(saga) then return end
           if saga.owner then
             redis.call('SADD', p .. ':owned:' .. saga.owner, id)

@@ -39,6 +39,8 @@ public final class RedisTransaction: Transaction {
 
     /// The most reads and writes of one transaction: one script does them all, and nobody else is served meanwhile.
     static let maximumSteps = 10_000
+    /// The most words, keys and field names and values together, that it hands to its script.
+    static let maximumWords = 500_000
 
     private let found: [Read: Found]
     private var isOver = false
@@ -148,6 +150,9 @@ public final class RedisTransaction: Transaction {
             )
         }
         body(&self.writes)
+        guard self.writes.words.count <= Self.maximumWords else {
+            throw RedisTransactionError(.tooLarge, "more than \(Self.maximumWords) words in one transaction; divide it")
+        }
     }
 
     func onCommit(_ step: @escaping @Sendable () -> Void) { self.afterCommit.append(step) }

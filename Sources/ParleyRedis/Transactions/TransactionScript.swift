@@ -56,9 +56,14 @@ enum TransactionScript {
           elseif kind == 'create' then
             step.p, step.id, step.key, step.json, step.mirror = take(), take(), take(), take(), take()
             step.fields, step.copy, step.events = list(), list(), lines()
-            if redis.call('EXISTS', step.p .. ':saga:' .. step.id) == 1 then return {'exists', step.id} end
+            local key, mirror = step.p .. ':saga:' .. step.id, step.mirror
+            if types[key] or redis.call('EXISTS', key) == 1 then return {'exists', step.id} end
             if redis.call('EXISTS', step.key) == 1 then return {'conflict', step.key} end
-            if step.mirror ~= '' and redis.call('EXISTS', step.mirror) == 1 then return {'taken', step.mirror} end
+            types[key] = 'hash'
+            if mirror ~= '' then
+              if types[mirror] or redis.call('EXISTS', mirror) == 1 then return {'taken', mirror} end
+              types[mirror] = 'hash'
+            end
           elseif kind == 'commit' then
             step.p, step.id, step.token = take(), take(), take()
             local version, epoch, accepted = take(), take(), take()
