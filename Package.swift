@@ -75,7 +75,7 @@ let package = Package(
         ),
         .target(
             name: "ParleyEventStore",
-            dependencies: ["ParleyCore", product("Logging", "swift-log")],
+            dependencies: ["ParleyCore"],
             swiftSettings: settings
         ),
 
@@ -116,7 +116,7 @@ let package = Package(
         .target(
             name: "ParleySQLite",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", product("GRDB", "GRDB.swift"),
+                "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", product("GRDB", "GRDB.swift"),
                 product("GRDBSQLite", "GRDB.swift"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("DequeModule", "swift-collections"),
@@ -257,7 +257,7 @@ let package = Package(
         .testTarget(
             name: "ParleySQLiteTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyTestKit",
+                "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleySQLite", "ParleyTestKit",
                 product("GRDB", "GRDB.swift"),
                 product("Logging", "swift-log"),
             ],

@@ -5,8 +5,8 @@ internal import ParleyMessaging
 internal import ParleySagas
 public import ServiceLifecycle
 
-/// Everything in one SQLite file: bus, outbox, inbox, sagas, choreographies and the application's own tables, which
-/// therefore commit together. Several processes of one machine may open the file at the same time.
+/// Everything in one SQLite file: bus, outbox, inbox, sagas, choreographies, events and the application's own tables,
+/// which therefore commit together. Several processes of one machine may open the file at the same time.
 ///
 /// ```swift
 /// let backend = try await SQLiteBackend(path: "orders.db", logger: logger)
@@ -20,7 +20,7 @@ public import ServiceLifecycle
 /// - What has returned is on disk (``SQLiteConfiguration/Durability/full``): it survives `kill -9` and power loss.
 /// - Writes that wait together share one commit and one sync of the disk; each is still a transaction of its own: one
 ///   that throws takes back its own work only.
-/// - The positions of messages have no gaps and follow the order of the commits, over all processes.
+/// - The positions of messages, and of events, have no gaps and follow the order of the commits, over all processes.
 /// - A file that is no database, belongs to another program, is damaged or is newer than this program is refused, with
 ///   the path and the reason, and not changed.
 ///
@@ -36,6 +36,7 @@ public final class SQLiteBackend: Service, TransactionRunner {
     public let inbox: SQLiteInbox
     public let sagas: SQLiteSagaStore
     public let choreographies: SQLiteChoreographyStore
+    public let events: SQLiteEventStore
     private let core: SQLiteCore
 
     /// Opens the file, and creates it and its folder if need be. The backend works from now on, also without ``run()``.
@@ -69,6 +70,7 @@ public final class SQLiteBackend: Service, TransactionRunner {
         self.inbox = SQLiteInbox(core: self.core)
         self.sagas = SQLiteSagaStore(core: self.core)
         self.choreographies = SQLiteChoreographyStore(core: self.core)
+        self.events = SQLiteEventStore(core: self.core)
     }
 
     /// Waits for the shutdown, then finishes the writes that wait already and closes the file.

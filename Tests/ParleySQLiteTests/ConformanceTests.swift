@@ -1,4 +1,5 @@
 import ParleyCore
+import ParleyEventStore
 import ParleyMessaging
 import ParleySQLite
 import ParleySagas
@@ -54,5 +55,10 @@ struct ConformanceTests {
     @Test(arguments: ChoreographyStoreConformance.cases(isShared: true))
     func choreographies(_ testCase: ChoreographyStoreConformance.Case) async throws {
         try await testCase.run(try Self.fixture { $0.choreographies })
+    }
+
+    @Test(arguments: EventStoreConformance.cases(isDurable: true, isShared: true))
+    func events(_ testCase: EventStoreConformance.Case) async throws {
+        try await testCase.run(try Self.fixture { $0.events })
     }
 }

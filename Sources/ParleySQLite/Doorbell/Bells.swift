@@ -8,7 +8,8 @@ struct Channels: OptionSet, Sendable {
     static let messages = Channels(rawValue: 1)
     static let outbox = Channels(rawValue: 2)
     static let sagas = Channels(rawValue: 4)
-    static let all: Channels = [.messages, .outbox, .sagas]
+    static let events = Channels(rawValue: 8)
+    static let all: Channels = [.messages, .outbox, .sagas, .events]
 }
 
 /// Who is to be woken once a transaction has committed.
@@ -33,6 +34,7 @@ struct Rings {
 final class Bells: Sendable {
     let outbox = Signal()
     let sagas = Signal()
+    let events = Signal()
     private let groups = Mutex<[Int64: [UInt64: Signal]]>([:])
     private let nextRegistration = Atomic<UInt64>(0)
 
@@ -57,6 +59,7 @@ final class Bells: Sendable {
     func ring(_ rings: Rings) {
         if rings.channels.contains(.outbox) { self.outbox.ring() }
         if rings.channels.contains(.sagas) { self.sagas.ring() }
+        if rings.channels.contains(.events) { self.events.ring() }
         guard !rings.groups.isEmpty else { return }
         let signals = self.groups.withLock { groups in
             rings.groups.flatMap { groups[$0].map { Array($0.values) } ?? [] }

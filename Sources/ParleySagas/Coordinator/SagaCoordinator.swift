@@ -355,6 +355,17 @@ extension SagaCoordinator {
         by person: String,
         because reason: String
     ) async throws -> SagaInstance {
+        let (instance, transition) = try await self.forcing(id, to: state, by: person, because: reason)
+        return try await self.write(instance, transition)
+    }
+
+    /// What ``force(_:to:by:because:)`` commits, for stores that commit it under a condition of their own.
+    package func forcing(
+        _ id: String,
+        to state: String,
+        by person: String,
+        because reason: String
+    ) async throws -> (instance: SagaInstance, transition: SagaTransition) {
         let (instance, machine) = try await self.open(id)
         guard machine.definition.states[state] != nil else {
             let known = machine.definition.states.keys.sorted().joined(separator: ", ")
@@ -367,7 +378,7 @@ extension SagaCoordinator {
             because: reason,
             now: self.time.wallTime
         )
-        return try await self.write(instance, transition)
+        return (instance, transition)
     }
 
     private func open(_ id: String) async throws -> (SagaInstance, SagaMachine) {

@@ -1,0 +1,134 @@
+internal import ParleyCore
+internal import ParleyRESP
+public import ParleySagas
+
+extension RedisSagaStore {
+    /// The sagas whose hash somebody else has changed, by age; parks those that go on. It looks at every saga, in small
+    /// pages: a question for people, not for a loop.
+    ///
+    /// The hash of a saga that has ended may be cleared away; that is no edit.
+    ///
+    /// - Parameter limit: 1 to 1,000.
+    public func edits(limit: Int = 100) async throws -> [SagaEdit] {
+        let limit = min(1_000, max(1, limit))
+        var edits: [SagaEdit] = []
+        var offset = 0
+        while edits.count < limit {
+            let reply = try await self.client.eval(
+                SagaScripts.edits,
+                keys: [self.keys.prefix],
+                arguments: [RESPArgument(offset), RESPArgument(Self.page)]
+            )
+            let parts = reply.elements ?? []
+            for part in parts.dropFirst() {
+                guard let words = part.elements, words.count == 3, let type = words[1].string else { continue }
+                let record = SagaRecord.fields(words[0])
+                let key = self.keys.saga(String(decoding: record["id"] ?? [], as: UTF8.self))
+                // A field whose name is not UTF-8 cannot be shown, compared or kept.
+                let fields = SagaRecord.fields(words[2])
+                let isWhole = fields.count == words[2].pairs?.count
+                let found = isWhole ? type : "hash with field names that are not UTF-8"
+                if let edit = try SagaEdit(record: record, key: key, type: found, now: fields) { edits.append(edit) }
+            }
+            guard let count = parts.first?.integer, count == Self.page else { break }
+            offset += Self.page
+        }
+        return Array(edits.prefix(limit))
+    }
+
+    /// Takes over the state that somebody has set in the hash, as `SagaCoordinator.force` does: it must be a state of
+    /// the saga's definition, and effects that are outstanding stay so. The saga goes on from there, and its hash is
+    /// written anew.
+    ///
+    /// Only a state can be accepted. The other fields show what the saga holds in its input and in the outputs of its
+    /// actions, and an edit does not change those: an edit that touches them is refused as a whole, because a saga that
+    /// ignored half of it would do something else than the person wanted.
+    ///
+    /// - Parameter coordinator: One on this store, which knows the saga's definition.
+    /// - Throws: ``SagaError``: `unknownState` (it lists those there are), `notAllowed` when there is no edited state,
+    ///   when other fields are edited or when the saga has ended, `conflict` when saga or hash have changed since
+    ///   ``edits(limit:)``. Nothing is written then.
+    @discardableResult
+    public func accept(
+        _ edit: SagaEdit,
+        through coordinator: SagaCoordinator,
+        by person: String,
+        because reason: String
+    ) async throws -> SagaInstance {
+        guard case .fields(let fields) = edit.content.kind else { throw Self.foreign(edit) }
+        let others = edit.changes.filter { $0.field != "state" }.map(\.field)
+        guard others.isEmpty else {
+            throw SagaError(
+                .notAllowed,
+                "the edit of '\(edit.key)' changes \(others.joined(separator: ", ")), and only a state can be "
+                    + "accepted; put these back by hand and look again, or reject the edit"
+            )
+        }
+        guard let state = edit.changes.first?.edited else {
+            throw SagaError(
+                .notAllowed,
+                "nothing in '\(edit.key)' differs from what is stored any more; reject the edit to let the saga go on"
+            )
+        }
+        let (instance, transition) = try await coordinator.forcing(
+            edit.saga.id,
+            to: state,
+            by: person,
+            because: "\(reason) (accepts the edit of '\(edit.key)')"
+        )
+        guard instance.version == edit.saga.version else { throw Self.moved(edit) }
+        return try await self.write(edit, transition, fields)
+    }
+
+    /// Puts the hash back as the saga has it, and lets the saga go on where it was. What its driver was doing when the
+    /// edit was noticed is asked for again, under the same idempotency key.
+    ///
+    /// - Throws: ``SagaError``: `notAllowed` when the key holds something else than a hash (it belongs to somebody;
+    ///   move it away first), `conflict` when saga or hash have changed since ``edits(limit:)``.
+    @discardableResult
+    public func reject(_ edit: SagaEdit, by person: String, because reason: String) async throws -> SagaInstance {
+        guard case .fields(let fields) = edit.content.kind else { throw Self.foreign(edit) }
+        var next = edit.before
+        next.version += 1
+        next.epoch += 1
+        next.updatedAt = self.time.wallTime
+        let event = SagaEvent(
+            version: next.version,
+            at: next.updatedAt,
+            kind: .resumed,
+            state: next.state,
+            nextState: next.state,
+            action: nil,
+            attempt: 0,
+            detail: "the edit of '\(edit.key)' was rejected by \(person): \(reason)"
+        )
+        return try await self.write(edit, SagaTransition(instance: next, events: [event]), fields)
+    }
+
+    private func write(
+        _ edit: SagaEdit,
+        _ transition: SagaTransition,
+        _ fields: [String: [UInt8]]
+    ) async throws -> SagaInstance {
+        guard case .written(let saga) = try await self.commit(edit.saga, accepting: fields, { _ in transition }) else {
+            throw Self.moved(edit)
+        }
+        return saga
+    }
+
+    private static func moved(_ edit: SagaEdit) -> SagaError {
+        SagaError(
+            .conflict,
+            "saga '\(edit.saga.id)' or its hash '\(edit.key)' has changed since; look at the edits again",
+            retry: .notSent
+        )
+    }
+
+    private static func foreign(_ edit: SagaEdit) -> SagaError {
+        SagaError(
+            .notAllowed,
+            "'\(edit.key)' is a \(edit.content) now, which belongs to somebody; "
+                + "rename or delete it, look at the edits again, then reject"
+        )
+    }
+}
