@@ -190,7 +190,7 @@ let package = Package(
             name: "ParleyOps",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
-                product("Yams", "Yams"),
+                "ParleyRESP", "ParleyRedis", product("Yams", "Yams"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -209,7 +209,8 @@ let package = Package(
             name: "order-system",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
-                "ParleyRabbitMQ", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway", "ParleyOps",
+                "ParleyRESP", "ParleyRabbitMQ", "ParleyRedis", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
+                "ParleyOps",
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),

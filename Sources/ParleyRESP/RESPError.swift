@@ -5,7 +5,7 @@ public struct RESPError: RetryClassifiedError, CustomStringConvertible {
     public struct Code: Hashable, Sendable, CustomStringConvertible {
         private enum Kind: String {
             case cannotConnect, tls, connectionLost, closed, protocolViolation, unexpectedReply
-            case deadlineExceeded, cancelled, overloaded, notAllowed, notRunning
+            case deadlineExceeded, cancelled, overloaded, notAllowed, notRunning, invalidURL
             case wrongPassword, authenticationRequired, noPermission, readOnly, outOfMemory, loading, busy, moved, ask
             case tryAgain, clusterDown, crossSlot, masterDown, noReplicas, misconfigured, noScript, noGroup, groupExists
             case wrongType, unblocked, transactionAborted, unknownCommand, server
@@ -34,6 +34,8 @@ public struct RESPError: RetryClassifiedError, CustomStringConvertible {
         public static let overloaded = Code(kind: .overloaded)
         /// The command would harm the others on its connection, so it was not sent.
         public static let notAllowed = Code(kind: .notAllowed)
+        /// What was given as a URL is none.
+        public static let invalidURL = Code(kind: .invalidURL)
         /// The client's `run()` is not active.
         public static let notRunning = Code(kind: .notRunning)
 
@@ -114,6 +116,11 @@ public struct RESPError: RetryClassifiedError, CustomStringConvertible {
         self.message = message
         self.retry = retry
         self.cause = cause
+    }
+
+    /// The stream or the group is not there.
+    package var isMissingKey: Bool {
+        self.code == .noGroup || (self.code == .server && self.message.contains("no such key"))
     }
 
     public var description: String {

@@ -14,17 +14,23 @@ public import ServiceLifecycle
 public final class RedisBackend: Service {
     public let client: RESPClient
     public let transport: RedisTransport
+    public let sagas: RedisSagaStore
+    public let events: RedisEventStore
     private let logger: Logger
 
+    /// - Parameter hashes: What people read of a saga, the same in every process.
     public init(
         _ server: RESPConfiguration,
         stream: StreamConfiguration = StreamConfiguration(),
+        hashes: SagaHashes = SagaHashes(),
         time: any TimeSource = SystemTimeSource(),
         random: any RandomSource = SystemRandomSource(),
         logger: Logger
     ) {
         self.client = RESPClient(server, logger: logger, time: time, random: random)
         self.transport = RedisTransport(stream, client: self.client, time: time, random: random, logger: logger)
+        self.sagas = RedisSagaStore(client: self.client, hashes: hashes, time: time, random: random, logger: logger)
+        self.events = RedisEventStore(client: self.client, time: time)
         self.logger = logger
     }
 

@@ -5,13 +5,15 @@ internal import ArgumentParser
 struct Parley: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "parley",
-        abstract: "Set up, look at and mend a system: its bus (embedded, or RabbitMQ) and its sagas.",
+        abstract: "Set up, look at and mend a system: its bus (embedded, RabbitMQ or Redis) and its sagas.",
         discussion: """
             EXAMPLES
               parley rabbitmq plan           how the broker differs from parley.yaml
               parley rabbitmq apply          make the broker as the file says
               parley queues --watch          how deep is each queue, who takes from it
               parley consumers --bus amqp://myapp:secret@localhost/myapp-vhost
+              parley streams --bus redis://localhost:6379
+              parley pending order-events notification-service --bus redis://localhost:6379
               parley dead-letters list --json
               parley sagas list --status stuck
 
@@ -19,6 +21,8 @@ struct Parley: AsyncParsableCommand {
             Shell completion: parley --generate-completion-script bash > /etc/bash_completion.d/parley
             """,
         version: "0.1.0",
-        subcommands: [RabbitMQ.self, Queues.self, Consumers.self, DeadLetters.self, Sagas.self]
+        subcommands: [
+            RabbitMQ.self, Queues.self, Consumers.self, Streams.self, Pending.self, DeadLetters.self, Sagas.self,
+        ]
     )
 }

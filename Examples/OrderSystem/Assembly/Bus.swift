@@ -1,8 +1,11 @@
 internal import ArgumentParser
 internal import Logging
 internal import ParleyAMQP
+internal import ParleyCore
 internal import ParleyMessaging
+internal import ParleyRESP
 internal import ParleyRabbitMQ
+internal import ParleyRedis
 internal import ParleySQLite
 internal import ServiceLifecycle
 
@@ -13,40 +16,76 @@ struct Bus {
     /// Makes groups exist before anything runs, so that nothing that happens from then on is missed by them.
     let declare: @Sendable ([ConsumerGroup]) async throws -> Void
 
-    /// The exchange that the guide names.
+    /// Which broker a URL means.
+    enum Broker: Sendable {
+        case rabbitMQ(RabbitMQConfiguration)
+        case redis(RESPConfiguration, StreamConfiguration)
+
+        init(_ url: String) throws {
+            do {
+                if url.hasPrefix("amqp") {
+                    var broker = try AMQPConfiguration(url: url)
+                    broker.connectionName = "order-system"
+                    self = .rabbitMQ(RabbitMQConfiguration(broker: broker, exchange: Bus.exchange))
+                } else if url.hasPrefix("redis") || url.hasPrefix("valkey") {
+                    var server = try RESPConfiguration(url: url)
+                    server.clientName = "order-system"
+                    let stream = StreamConfiguration(stream: Bus.stream, foreignKeyField: "order_id")
+                    self = .redis(server, stream)
+                } else {
+                    throw ValidationError("--broker begins with amqp://, amqps://, redis:// or rediss://")
+                }
+            } catch let error as AMQPError {
+                throw ValidationError("--broker is \(error.message)")
+            } catch let error as RESPError {
+                throw ValidationError("--broker is \(error.message)")
+            }
+        }
+
+        /// Runs `body` with the broker, before the services run and beside them. Somebody waits: a broker that is not
+        /// there is said after ten seconds, and not in half a minute.
+        func withTransport<Value: Sendable>(
+            logger: Logger,
+            _ body: @Sendable (any MessageTransport) async throws -> Value
+        ) async throws -> Value {
+            switch self {
+            case .rabbitMQ(var configuration):
+                configuration.broker.operationTimeout = .seconds(10)
+                return try await RabbitMQTransport.withTransport(configuration, logger: logger) { try await body($0) }
+            case .redis(var server, let stream):
+                server.commandTimeout = .seconds(10)
+                return try await RedisBackend.withBackend(server, stream: stream, logger: logger) {
+                    try await body($0.transport)
+                }
+            }
+        }
+    }
+
+    /// The exchange and the stream that the guide names.
     static let exchange = "orders.exchange"
+    static let stream = "order-events"
 
     static func open(_ settings: Settings) async throws -> Bus {
-        guard let url = settings.brokerURL else { return try await self.embedded(settings) }
-        return try self.rabbitMQ(try self.configuration(url), settings.logger("bus"))
-    }
-
-    static func configuration(_ url: String) throws -> RabbitMQConfiguration {
-        do {
-            var broker = try AMQPConfiguration(url: url)
-            broker.connectionName = "order-system"
-            return RabbitMQConfiguration(broker: broker, exchange: self.exchange)
-        } catch {
-            throw ValidationError("--broker is \(error.message)")
+        let logger = settings.logger("bus")
+        guard let broker = try settings.chosenBroker() else {
+            let backend = try await SQLiteBackend(path: "\(settings.data)/bus.db", logger: logger)
+            let transport = backend.transport
+            return Bus(transport: transport, service: backend) { groups in
+                for group in groups { try await transport.declare(group) }
+            }
         }
-    }
-
-    private static func embedded(_ settings: Settings) async throws -> Bus {
-        let backend = try await SQLiteBackend(path: "\(settings.data)/bus.db", logger: settings.logger("bus"))
-        let transport = backend.transport
-        return Bus(transport: transport, service: backend) { groups in
-            for group in groups { try await transport.declare(group) }
+        let (transport, service): (any MessageTransport, any Service)
+        switch broker {
+        case .rabbitMQ(let configuration):
+            let rabbitMQ = RabbitMQTransport(configuration, logger: logger)
+            (transport, service) = (rabbitMQ, rabbitMQ)
+        case .redis(let server, let stream):
+            let redis = RedisBackend(server, stream: stream, logger: logger)
+            (transport, service) = (redis.transport, redis)
         }
-    }
-
-    private static func rabbitMQ(_ configuration: RabbitMQConfiguration, _ logger: Logger) throws -> Bus {
-        let transport = RabbitMQTransport(configuration, logger: logger)
-        return Bus(transport: transport, service: transport) { groups in
-            // Over a connection of its own: the transport's run with the other services. A broker that is not there is
-            // said now, and not in half a minute.
-            var first = configuration
-            first.broker.operationTimeout = .seconds(10)
-            try await RabbitMQTransport.withTransport(first, logger: logger) { transport in
+        return Bus(transport: transport, service: service) { groups in
+            // Over a connection of its own: the transport's run with the other services.
+            try await broker.withTransport(logger: logger) { transport in
                 for group in groups { try await transport.declare(group) }
             }
         }

@@ -11,7 +11,8 @@ struct Settings: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "RabbitMQ that carries the events, instead of a file: amqp://user:password@host:port/vhost. Or BROKER_URL.",
+            "Broker that carries the events, instead of a file: amqp://user:password@host:port/vhost for RabbitMQ, "
+                + "redis://user:password@host:port for Redis or Valkey. Or BROKER_URL.",
             valueName: "url"
         )
     )
@@ -36,10 +37,13 @@ struct Settings: ParsableArguments {
         guard Logger.Level(rawValue: self.logLevel) != nil else {
             throw ValidationError("--log-level '\(self.logLevel)' is no level; see --help")
         }
-        if let url = self.brokerURL { _ = try Bus.configuration(url) }
+        _ = try self.chosenBroker()
     }
 
-    var brokerURL: String? { self.broker ?? ProcessInfo.processInfo.environment["BROKER_URL"] }
+    /// `nil` is a file.
+    func chosenBroker() throws -> Bus.Broker? {
+        try (self.broker ?? ProcessInfo.processInfo.environment["BROKER_URL"]).map { try Bus.Broker($0) }
+    }
 
     func logger(_ label: String) -> Logger {
         var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }

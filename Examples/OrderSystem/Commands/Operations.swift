@@ -42,15 +42,11 @@ enum Operations {
         _ settings: Settings,
         _ body: @Sendable (any DeadLetterStore) async throws -> Void
     ) async throws {
-        guard let url = settings.brokerURL else {
+        guard let broker = try settings.chosenBroker() else {
             return try await self.withDatabase(of: "bus", settings) { try await body($0.transport.deadLetters) }
         }
         do {
-            var configuration = try Bus.configuration(url)
-            configuration.broker.operationTimeout = .seconds(10)
-            try await RabbitMQTransport.withTransport(configuration, logger: settings.logger("order-system")) {
-                try await body($0.deadLetters)
-            }
+            try await broker.withTransport(logger: settings.logger("order-system")) { try await body($0.deadLetters) }
         } catch let error as any RetryClassifiedError {
             FileHandle.standardError.write(Data("order-system: \(error)\n".utf8))
             throw ExitCode.failure

@@ -54,7 +54,10 @@ struct Notifications: Sendable {
     }
 
     func handle(_ delivery: Delivery) async throws {
-        let event = try JSONDecoder().decode(Heard.self, from: Data(delivery.message.data))
+        let decoder = JSONDecoder()
+        // A person at redis-cli writes order_id.
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let event = try decoder.decode(Heard.self, from: Data(delivery.message.data))
         let text: String
         switch delivery.message.type {
         case "order.created": text = "We have your order \(event.orderId)."

@@ -124,14 +124,14 @@ public struct AMQPConfiguration: Sendable {
         }
         self.init(tls: secure ? TLS() : nil)
         if let slash = rest.firstIndex(of: "/") {
-            guard let name = Self.unescaped(rest[rest.index(after: slash)...]) else { throw invalid }
+            guard let name = PercentEncoding.decode(rest[rest.index(after: slash)...]) else { throw invalid }
             self.virtualHost = name
             rest = rest[..<slash]
         }
         if let at = rest.lastIndex(of: "@") {
             let parts = rest[..<at].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let user = parts.first.flatMap(Self.unescaped),
-                let password = Self.unescaped(parts.count > 1 ? parts[1] : "")
+            guard let user = parts.first.flatMap(PercentEncoding.decode),
+                let password = PercentEncoding.decode(parts.count > 1 ? parts[1] : "")
             else { throw invalid }
             self.credentials = .plain(user: user, password: password)
             rest = rest[rest.index(after: at)...]
@@ -145,21 +145,5 @@ public struct AMQPConfiguration: Sendable {
         }
         if rest.hasPrefix("["), rest.hasSuffix("]") { rest = rest.dropFirst().dropLast() }
         self.endpoints = [Endpoint(host: rest.isEmpty ? "127.0.0.1" : String(rest), port: port)]
-    }
-
-    private static func unescaped(_ text: Substring) -> String? {
-        var bytes: [UInt8] = []
-        var rest = text.utf8[...]
-        while let byte = rest.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            let digits = String(decoding: rest.prefix(2), as: UTF8.self)
-            guard digits.utf8.count == 2, let value = UInt8(digits, radix: 16) else { return nil }
-            bytes.append(value)
-            rest = rest.dropFirst(2)
-        }
-        return String(validating: bytes, as: UTF8.self)
     }
 }

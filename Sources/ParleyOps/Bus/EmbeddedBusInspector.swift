@@ -47,6 +47,53 @@ public struct EmbeddedBusInspector: BusInspector {
         }
     }
 
+    /// The file is one stream; a message leaves it when the last of its groups has done with it.
+    static let stream = "bus"
+
+    public func streams() async throws -> [BusStream] {
+        let now = self.time.wallTime
+        let messages = try await self.transport.messages()
+        let last = messages.last.map { "\($0)" }
+        let groups = try await self.transport.statistics()
+        guard !groups.isEmpty else { return [BusStream(stream: Self.stream, length: messages.count, last: last)] }
+        let holders = Dictionary(grouping: try await self.transport.leaseHolders(), by: \.group)
+        var rows: [BusStream] = []
+        for group in groups {
+            let oldest = try await self.transport.pendingDeliveries(of: group.group, limit: 1).first
+            rows.append(
+                BusStream(
+                    stream: Self.stream,
+                    length: messages.count,
+                    last: last,
+                    group: group.group,
+                    consumers: holders[group.group]?.count ?? 0,
+                    pending: group.unacknowledged,
+                    lag: group.ready + group.delayed,
+                    oldestIdleSeconds: oldest?.renewedAt.map { max(0, (now - $0).inSeconds) }
+                )
+            )
+        }
+        return rows
+    }
+
+    public func pending(stream: String, group: String, limit: Int) async throws -> [BusPending] {
+        guard stream == Self.stream, try await self.transport.statistics().contains(where: { $0.group == group }) else {
+            throw BusAddressError("there is no stream '\(stream)' with a group '\(group)'; see: parley streams")
+        }
+        let now = self.time.wallTime
+        return try await self.transport.pendingDeliveries(of: group, limit: limit).map { delivery in
+            BusPending(
+                entry: "\(delivery.sequence)",
+                message: delivery.messageID,
+                consumer: delivery.holder.map { "lease \($0)" } ?? "-",
+                idleSeconds: delivery.renewedAt.map { max(0, (now - $0).inSeconds) },
+                deliveries: delivery.attempts,
+                dueAt: delivery.dueAt,
+                isInStream: true
+            )
+        }
+    }
+
     public func withDeadLetters<Value: Sendable>(
         _ body: @Sendable (any DeadLetterStore) async throws -> Value
     ) async throws -> Value {

@@ -74,6 +74,16 @@ public struct RabbitMQBusInspector: BusInspector {
             }
     }
 
+    public func streams() async throws -> [BusStream] { throw Self.hasNoStreams }
+
+    public func pending(stream: String, group: String, limit: Int) async throws -> [BusPending] {
+        throw Self.hasNoStreams
+    }
+
+    private static let hasNoStreams = BusAddressError(
+        "RabbitMQ has queues: parley queues, parley consumers and parley dead-letters show them"
+    )
+
     public func withDeadLetters<Value: Sendable>(
         _ body: @Sendable (any DeadLetterStore) async throws -> Value
     ) async throws -> Value {

@@ -49,6 +49,48 @@ public enum BusText {
         return table.text(style)
     }
 
+    public static func streams(_ streams: [BusStream], _ style: Style) -> String {
+        guard !streams.isEmpty else { return "no streams" }
+        var table = TextTable(
+            columns: [
+                .init(title: "STREAM"), .init(title: "LENGTH", isNumber: true), .init(title: "GROUP"),
+                .init(title: "CONSUMERS", isNumber: true), .init(title: "PENDING", isNumber: true),
+                .init(title: "LAG", isNumber: true), .init(title: "OLDEST IDLE", isNumber: true),
+                .init(title: "DELIVERED"), .init(title: "LAST"),
+            ]
+        )
+        table.rows = streams.map { stream in
+            let isAbandoned = stream.consumers == 0 && (stream.lag ?? 0) > 0
+            return [
+                Cell(stream.stream, .bold), Cell(stream.length), Cell(stream.group ?? "-"),
+                Cell(stream.consumers, isAbandoned ? .red : .plain), Cell(stream.pending), Cell(stream.lag),
+                Cell(stream.oldestIdleSeconds.map(Self.age) ?? "-"), Cell(stream.delivered ?? "-"),
+                Cell(stream.last ?? "-"),
+            ]
+        }
+        return table.text(style)
+    }
+
+    public static func pending(_ entries: [BusPending], _ style: Style) -> String {
+        guard !entries.isEmpty else { return "nothing is pending" }
+        var table = TextTable(
+            columns: [
+                .init(title: "ENTRY"), .init(title: "MESSAGE"), .init(title: "CONSUMER"),
+                .init(title: "IDLE", isNumber: true), .init(title: "DELIVERIES", isNumber: true),
+                .init(title: "DUE"),
+            ]
+        )
+        table.rows = entries.map { entry in
+            [
+                Cell(entry.entry, .bold),
+                entry.isInStream ? Cell(entry.message ?? "-") : Cell("lost: not in the stream", .red),
+                Cell(entry.consumer), Cell(entry.idleSeconds.map(Self.age) ?? "-"), Cell(entry.deliveries),
+                Cell(entry.dueAt?.description ?? "-"),
+            ]
+        }
+        return table.text(style)
+    }
+
     public static func deadLetters(_ letters: [DeadLetter], _ style: Style) -> String {
         guard !letters.isEmpty else { return "no dead letters" }
         var table = TextTable(

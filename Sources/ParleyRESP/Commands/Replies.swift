@@ -38,7 +38,7 @@ extension RESPValue {
         return id
     }
 
-    func streamEntries(_ command: String) throws(RESPError) -> [StreamEntry] {
+    package func streamEntries(_ command: String) throws(RESPError) -> [StreamEntry] {
         try self.list(command) { $0 }.map { value throws(RESPError) in try value.streamEntry(command) }
     }
 

@@ -240,8 +240,3 @@ extension Duration {
     /// Not below zero, saturating.
     var wholeMilliseconds: Int64 { Int64(clamping: self.nanosecondsClamped / 1_000_000) }
 }
-
-extension RESPError {
-    /// The stream or the group is not there.
-    var isMissingKey: Bool { self.code == .noGroup || (self.code == .server && self.message.contains("no such key")) }
-}

@@ -7,7 +7,7 @@ internal import ParleyOps
 struct BusOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "sqlite:PATH or amqp://user:password@host/vhost; without it ./data/bus.db.",
+            "sqlite:PATH, amqp://user:password@host/vhost or redis://host:port?stream=NAME; without it ./data/bus.db.",
             valueName: "url"
         )
     )
@@ -29,7 +29,7 @@ struct BusOptions: ParsableArguments {
         }
     }
 
-    func withInspector(_ body: (any BusInspector) async throws -> Void) async throws {
+    func withInspector(_ body: @Sendable (any BusInspector) async throws -> Void) async throws {
         try await Console.reporting {
             let address = try BusAddress(bus: self.bus, management: self.management)
             try await address.withInspector(logger: Console.logger, body)
