@@ -37,6 +37,9 @@ struct Settings: ParsableArguments {
             throw ValidationError("--log-level '\(self.logLevel)' is no level; see --help")
         }
         if let url = self.brokerURL { _ = try Bus.configuration(url) }
+        if let style = ProcessInfo.processInfo.environment["SAGA_STYLE"], SagaStyle(rawValue: style) == nil {
+            throw ValidationError("SAGA_STYLE is '\(style)'; write orchestration or choreography")
+        }
     }
 
     var brokerURL: String? { self.broker ?? ProcessInfo.processInfo.environment["BROKER_URL"] }
