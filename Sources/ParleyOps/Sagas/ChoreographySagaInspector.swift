@@ -151,8 +151,9 @@ public struct ChoreographySagaInspector: SagaInspector {
             intervention: intervention.verb.description,
             isDryRun: isDryRun,
             effects: plan.messages.map { message in
-                let original = message.replayOf.map { ", once more for \($0)" } ?? ""
-                return "\(message.type) is published as \(message.id)\(original)"
+                // The id of a dry run means nothing: the next plan has another.
+                let id = isDryRun ? "" : " as \(message.id)"
+                return "\(message.type) is published\(id)" + (message.replayOf.map { ", once more for \($0)" } ?? "")
             },
             warnings: plan.warnings
         )
