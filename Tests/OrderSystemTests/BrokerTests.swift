@@ -65,6 +65,41 @@ struct BrokerTests {
         try await server.kill()
     }
 
+    /// Nobody leads, and the broker dies in the middle: orders wait in the outboxes, and all of them end.
+    @Test func aChoreographySurvivesItsBroker() async throws {
+        let server = try await RabbitMQServer.start()
+        let host = try await server.makeVirtualHost()
+        let broker = "amqp://guest:guest@127.0.0.1:\(server.port)/\(host)"
+        let data = try TemporaryFolder()
+        let system = try await OrderSystemProcess.start(
+            ["up", "--ephemeral-ports", "--saga", "choreography", "--broker", broker],
+            data: data
+        )
+        let shop = Shop(base: system.gateway)
+        let declared = ContinuousClock.now
+        #expect(try await shop.placeAndFinish().status == "CONFIRMED")
+        // RabbitMQ 3.10 brings a quorum queue that was just declared back without a leader.
+        _ = try await eventually("the queues are two seconds old") {
+            declared.duration(to: .now) > .seconds(3) ? true : nil
+        }
+        var ids: [String] = []
+        for number in 0..<20 {
+            if number == 10 { try await server.kill() }
+            let answer = try await shop.place(card: number % 3 == 0 ? "4000000000000002" : nil)
+            try #require(answer.status == 202, "\(answer.text)")
+            ids.append(try answer.decode(Shop.Order.self).id)
+        }
+        #expect(try await shop.order(ids[19]).status == "PENDING")
+        try await server.restart()
+        for (number, id) in ids.enumerated() {
+            let order = try await shop.finished(id, within: .seconds(120))
+            #expect(order.status == (number % 3 == 0 ? "CANCELLED" : "CONFIRMED"))
+        }
+        try await shop.checkThatEverythingAddsUp()
+        #expect(await system.interrupt().status == 0)
+        try await server.kill()
+    }
+
     @Test(arguments: [
         ("http://localhost", "amqp://user:password@host:port/vhost"), ("amqp://127.0.0.1:1", "127.0.0.1:1"),
     ])

@@ -119,6 +119,14 @@ struct ChoreographyFaultTests {
         await bus.close()
     }
 
+    @Test func aStyleThatIsNoneIsRefused() async throws {
+        let up = ["up", "--ephemeral-ports", "--data", self.data.path]
+        for (arguments, environment) in [(up + ["--saga", "tango"], [:]), (up, ["SAGA_STYLE": "tango"])] {
+            let answer = try await OrderSystemProcess.run(arguments, environment: environment)
+            #expect(answer.status == 64 && answer.error.contains("tango"), "\(answer.error)")
+        }
+    }
+
     /// Bodies that are none, events of nobody's flow, requests of orders that do not exist.
     @Test func garbageGoesToTheDeadLettersAndStopsNothing() async throws {
         let system = try await OrderSystemProcess.start(Self.up, data: self.data)

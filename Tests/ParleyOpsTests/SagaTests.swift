@@ -5,6 +5,7 @@ import ParleyMessaging
 import ParleyOps
 import ParleySQLite
 import ParleySagas
+import ParleyTestKit
 import Testing
 
 private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -101,6 +102,31 @@ final class SagaInspectorTests: Sendable {
             #expect(try await inspector.sagas(matching: SagaListQuery(limit: 1)).map(\.id) == ["s1"])
             let text = SagaText.list(all, Style(isColoured: false))
             #expect(text.contains("order-c1") && text.contains("choreography") && !text.contains("\u{1B}"))
+        }
+    }
+
+    /// Nobody watches: what became late meanwhile is in the list all the same.
+    @Test func aListDoesNotNeedAMonitor() async throws {
+        try await self.with { (backend, _) async throws in
+            let clock = ManualClock(wallTime: SystemTimeSource().wallTime)
+            let inspector = ChoreographySagaInspector(
+                store: backend.choreographies,
+                outbox: backend.outbox,
+                transactions: backend,
+                time: clock
+            )
+            func ids(_ status: String?) async throws -> [String] {
+                try await inspector.sagas(matching: SagaListQuery(status: status)).map(\.id)
+            }
+            #expect(try await ids("running") == ["c1"])
+            clock.advance(by: .seconds(3))
+            #expect(try await ids("late") == ["c1"])
+            clock.advance(by: .seconds(60))
+            #expect(try await ids("stuck") == ["c1"])
+            #expect(try await ids("running") == [])
+            #expect(try await ids("late") == [])
+            #expect(try await ids(nil) == ["c1", "c2"])
+            #expect(try await inspector.saga("c1").saga.status == "stuck")
         }
     }
 

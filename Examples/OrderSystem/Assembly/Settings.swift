@@ -38,6 +38,9 @@ struct Settings: ParsableArguments {
             throw ValidationError("--log-level '\(self.logLevel)' is no level; see --help")
         }
         _ = try self.chosenBroker()
+        if let style = ProcessInfo.processInfo.environment["SAGA_STYLE"], SagaStyle(rawValue: style) == nil {
+            throw ValidationError("SAGA_STYLE is '\(style)'; write orchestration or choreography")
+        }
     }
 
     /// `nil` is a file.

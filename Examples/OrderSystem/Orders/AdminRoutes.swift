@@ -50,7 +50,8 @@ struct AdminRoutes: Sendable {
         _ ask: Ask,
         _ context: ParleyRequestContext
     ) async throws -> Answer {
-        guard let person = ask.by ?? RequestContext.current?.caller, !person.isEmpty else {
+        let names = [ask.by, RequestContext.current?.caller].compactMap(\.self).filter { !$0.isEmpty }
+        guard !names.isEmpty else {
             throw ProblemError(
                 .unprocessableContent,
                 code: "missing_person",
@@ -64,7 +65,7 @@ struct AdminRoutes: Sendable {
             let report = try await self.sagas.intervene(
                 intervention,
                 on: try context.parameters.require("id"),
-                by: String(person.prefix(200)),
+                by: String(names.joined(separator: ", through ").prefix(200)),
                 because: String(reason.prefix(2_000)),
                 isDryRun: false
             )

@@ -29,7 +29,36 @@ public struct ChoreographySagaInspector: SagaInspector {
             guard let known = ChoreographyStatus(rawValue: status) else { return [] }
             wanted.status = known
         }
-        return try await self.store.instances(matching: wanted).map(Self.summary)
+        let found = try await self.store.instances(matching: wanted)
+        // What is overdue and was not judged since: with a monitor that runs, nothing. Without one, a list that said
+        // 'running' would hide exactly what one looks for.
+        let now = self.time.wallTime
+        let overdue = try await self.store.due(at: now, limit: 1_000).instances
+        let judged = try await self.judge(overdue, at: now).filter {
+            wanted.status == nil || $0.status == wanted.status
+        }
+        let ids = Set(overdue.map { [$0.type, $0.id] })
+        let all = found.filter { !ids.contains([$0.type, $0.id]) } + judged
+        return Array(all.map(Self.summary).sorted(by: SagaSummary.comesFirst).prefix(query.limit))
+    }
+
+    private func judge(
+        _ instances: [ChoreographyInstance],
+        at now: Timestamp
+    ) async throws -> [ChoreographyInstance] {
+        var judged: [ChoreographyInstance] = []
+        for instance in instances {
+            judged += try await self.transactions.withTransaction { transaction in
+                guard let whole = try self.store.instance(instance.id, of: instance.type, in: transaction) else {
+                    return []
+                }
+                let machine = try ChoreographyMachine.pinned(whole, store: self.store, in: transaction)
+                var now = machine.judged(whole, now: now)
+                now.updatedAt = whole.updatedAt
+                return [now]
+            }
+        }
+        return judged
     }
 
     public func saga(_ name: String) async throws -> SagaReport {
@@ -122,8 +151,9 @@ public struct ChoreographySagaInspector: SagaInspector {
             intervention: intervention.verb.description,
             isDryRun: isDryRun,
             effects: plan.messages.map { message in
-                let original = message.replayOf.map { ", once more for \($0)" } ?? ""
-                return "\(message.type) is published as \(message.id)\(original)"
+                // The id of a dry run means nothing: the next plan has another.
+                let id = isDryRun ? "" : " as \(message.id)"
+                return "\(message.type) is published\(id)" + (message.replayOf.map { ", once more for \($0)" } ?? "")
             },
             warnings: plan.warnings
         )
