@@ -315,7 +315,8 @@ let package = Package(
             name: "parleyTests",
             dependencies: [
                 "parley", "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
-                "RabbitMQTestSupport", "ProcessTestSupport", product("Logging", "swift-log"),
+                "ParleyRESP", "ParleyRedis", "RedisTestSupport", "RabbitMQTestSupport", "ProcessTestSupport",
+                product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
@@ -401,6 +402,7 @@ let package = Package(
             name: "OrderSystemTests",
             dependencies: [
                 "order-system", "parley", "ParleyMessaging", "ParleySQLite", "RabbitMQTestSupport",
+                "RedisTestSupport", "ProcessTestSupport",
                 product("AsyncHTTPClient", "async-http-client"), product("Logging", "swift-log"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
             ],

@@ -1,12 +1,13 @@
 import Foundation
 import NIOHTTP1
 import RabbitMQTestSupport
+import RedisTestSupport
 import Synchronization
 import Testing
 
-/// Where the events go: both kinds of bus must carry the same system.
+/// Where the events go: every kind of bus must carry the same system.
 enum TestBus: String, CaseIterable, Sendable, CustomTestStringConvertible {
-    case embedded, rabbitMQ
+    case embedded, redis, rabbitMQ
 
     var testDescription: String { self.rawValue }
 
@@ -14,6 +15,10 @@ enum TestBus: String, CaseIterable, Sendable, CustomTestStringConvertible {
     func with(_ body: ([String]) async throws -> Void) async throws {
         switch self {
         case .embedded: try await body([])
+        case .redis:
+            try await RedisServer.with(options: ["--appendonly", "yes"]) { server in
+                try await body(["--broker", "redis://127.0.0.1:\(server.port)"])
+            }
         case .rabbitMQ:
             let server = try await RabbitMQServer.shared.value
             let host = try await server.makeVirtualHost()
@@ -23,7 +28,7 @@ enum TestBus: String, CaseIterable, Sendable, CustomTestStringConvertible {
     }
 }
 
-/// The system without anybody who leads: what it does, and that nothing is lost, over both kinds of bus.
+/// The system without anybody who leads: what it does, and that nothing is lost, over every kind of bus.
 @Suite(.timeLimit(.minutes(5)), .serialized)
 struct ChoreographyTests {
     private static let up = ["up", "--ephemeral-ports", "--saga", "choreography"]

@@ -6,31 +6,9 @@ import ParleyMessaging
 import ParleyRabbitMQ
 import ParleySQLite
 import ProcessTestSupport
+import RedisTestSupport
 import RabbitMQTestSupport
 import Testing
-
-private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-
-/// The built command.
-private let binary =
-    ProcessInfo.processInfo.environment["PARLEY_BINARY"] ?? RabbitMQServer.root + "/.build/debug/parley"
-
-/// Runs it as its users run it.
-private func parley(
-    _ arguments: [String],
-    _ environment: [String: String] = [:],
-    folder: String? = nil
-) async throws -> Subprocess.Answer {
-    try await Subprocess.run(binary, arguments, environment, folder: folder)
-}
-
-private func json(_ answer: Subprocess.Answer) throws -> [String: Any] {
-    try #require(try JSONSerialization.jsonObject(with: Data(answer.output.utf8)) as? [String: Any])
-}
-
-private func rows(_ answer: Subprocess.Answer) throws -> [[String: Any]] {
-    try #require(try JSONSerialization.jsonObject(with: Data(answer.output.utf8)) as? [[String: Any]])
-}
 
 /// The guide's RabbitMQ chapter with the commands instead of rabbitmqctl, on a real broker.
 @Suite(.timeLimit(.minutes(3)), .serialized) struct RabbitMQCommandTests {
