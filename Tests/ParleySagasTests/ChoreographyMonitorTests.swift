@@ -354,6 +354,15 @@ struct ChoreographyMonitorTests {
         #expect(try await rig.outgoing().map(\.type) == ["order.confirmed"])
     }
 
+    @Test func theBeginningCanBeInjectedWhenItIsWhatIsMissing() async throws {
+        let rig = try Rig()
+        try await rig.monitor.observe(rig.message("order.shipped", of: "i1"))
+        try await rig.operators.inject("order.created", into: "i1", of: Rig.type, by: "ada", because: "lost")
+        let message = try #require(try await rig.outgoing().first)
+        try await rig.monitor.observe(message)
+        #expect(rig.verdict(try #require(try await rig.load())).awaited.first?.after == "order.created")
+    }
+
     /// One request, to the one that leads to all the others; what may be under way counts as done.
     @Test func compensateAsksTheFirstOfTheWayBack() async throws {
         let rig = try Rig()

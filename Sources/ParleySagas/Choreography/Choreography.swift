@@ -42,7 +42,8 @@ public struct Choreography: Sendable, Hashable {
         public var askedBy: String?
         /// Set when the instance is over with it.
         public var end: End?
-        /// How often it may happen in one instance; what bounds a circle.
+        /// How often it may happen in one instance; what bounds a circle. Each time it must have another cause: events
+        /// of one type with one cause are one happening, however many messages say it.
         public var atMost: Int
 
         public init(

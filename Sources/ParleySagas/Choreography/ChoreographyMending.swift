@@ -26,10 +26,11 @@ struct ChoreographyMending {
     /// What `event` would follow: the cause among the instance's events.
     func cause(of event: String) -> (messageID: String?, isLegal: Bool) {
         let verdict = self.verdict
-        if let awaited = verdict.awaited.first(where: { $0.oneOf.contains(event) }), awaited.after != nil {
-            return (awaited.afterMessage, true)
-        }
-        return (self.instance.events.max { ($0.time, $0.id) < ($1.time, $1.id) }?.id, false)
+        let awaited = verdict.awaited.first { $0.oneOf.contains(event) }
+        if let awaited, awaited.after != nil { return (awaited.afterMessage, true) }
+        let newest = self.instance.events.max { ($0.time, $0.id) < ($1.time, $1.id) }?.id
+        // The beginning follows nothing; it is legal when it is what is missing.
+        return (newest, awaited != nil && event == self.machine.choreography.start)
     }
 
     func inject(
