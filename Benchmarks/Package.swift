@@ -32,14 +32,30 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(name: "PeerBench", swiftSettings: settings),
         // Beside it stand the peers in `peers/`, in C and Python; `dev/bench amqp` builds and runs all three.
         .executableTarget(
             name: "amqp-bench",
             dependencies: [
+                "PeerBench",
                 .product(name: "ParleyAMQP", package: "parley"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        // Beside redis-benchmark and redis-py; `dev/bench redis`.
+        .executableTarget(
+            name: "redis-bench",
+            dependencies: [
+                "PeerBench",
+                .product(name: "ParleyCore", package: "parley"),
+                .product(name: "ParleyMessaging", package: "parley"),
+                .product(name: "ParleyRESP", package: "parley"),
+                .product(name: "ParleyRedis", package: "parley"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings
         ),

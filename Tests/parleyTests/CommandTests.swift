@@ -6,8 +6,8 @@ import ParleyMessaging
 import ParleyRabbitMQ
 import ParleySQLite
 import ProcessTestSupport
-import RedisTestSupport
 import RabbitMQTestSupport
+import RedisTestSupport
 import Testing
 
 /// The guide's RabbitMQ chapter with the commands instead of rabbitmqctl, on a real broker.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import PeerBench
 
 @main
 struct AMQPBench: AsyncParsableCommand {
@@ -41,11 +42,6 @@ struct Compare: AsyncParsableCommand {
         var count: Int
     }
 
-    private struct Figure {
-        var rate: Double
-        var cpu: Double
-    }
-
     func run() async throws {
         let cases = [
             Case(name: "confirmed publishes, window 1", mode: "publish", window: 1, count: self.messages / 10),
@@ -59,13 +55,11 @@ struct Compare: AsyncParsableCommand {
         for one in cases {
             FileHandle.standardError.write(Data("  \(one.name) …\n".utf8))
             // In turn, so that a slow minute of the machine meets all of them.
-            var figures: [[Figure]] = [[], [], []]
+            var figures: [[PeerBench.Figure]] = [[], [], []]
             for _ in 0..<self.rounds {
                 for client in 0..<3 { figures[client].append(try self.measure(one, client)) }
             }
-            let medians = figures.map { all in
-                Figure(rate: Self.median(all.map(\.rate)), cpu: Self.median(all.map(\.cpu)))
-            }
+            let medians = figures.map(PeerBench.median)
             for (client, name) in ["ParleyAMQP", "C: librabbitmq", "Python: pika"].enumerated() {
                 let figure = medians[client]
                 rows.append([
@@ -75,17 +69,10 @@ struct Compare: AsyncParsableCommand {
                 ])
             }
         }
-        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        for row in rows {
-            let cells = row.indices.map { column in
-                let pad = String(repeating: " ", count: widths[column] - row[column].count)
-                return column < 2 ? row[column] + pad : pad + row[column]
-            }
-            print(cells.joined(separator: "  "))
-        }
+        print(PeerBench.table(rows, texts: 2))
     }
 
-    private func measure(_ one: Case, _ client: Int) throws -> Figure {
+    private func measure(_ one: Case, _ client: Int) throws -> PeerBench.Figure {
         let count = client == 2 ? one.count / 5 : one.count
         func arguments(_ mode: String, _ window: Int) -> [String] {
             ["\(self.port)", mode, "\(count)", "\(window)", "\(self.bytes)"]
@@ -99,23 +86,10 @@ struct Compare: AsyncParsableCommand {
             case 1: try self.run(self.cPeer, mine)
             default: try self.run(self.python, [self.pythonPeer] + mine)
             }
-        let numbers = output.split(whereSeparator: \.isWhitespace).compactMap { Double($0) }
-        guard numbers.count == 2 else { throw ValidationError("no figures from \(mine): \(output)") }
-        return Figure(rate: numbers[0], cpu: numbers[1])
+        return try PeerBench.figure(of: output)
     }
 
     private func run(_ executable: String, _ arguments: [String]) throws -> String {
-        let process = Process()
-        let output = Pipe()
-        process.executableURL = URL(fileURLWithPath: executable)
-        process.arguments = arguments
-        process.standardOutput = output
-        try process.run()
-        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else { throw ValidationError("\(executable) \(arguments) failed") }
-        return text
+        try PeerBench.run(executable, arguments).text
     }
-
-    private static func median(_ numbers: [Double]) -> Double { numbers.sorted()[numbers.count / 2] }
 }

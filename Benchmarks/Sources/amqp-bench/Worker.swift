@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import NIOCore
 import ParleyAMQP
+import PeerBench
 
 /// One measurement in a process of its own, as the peers are. Prints "RATE CPU": messages a second, and microseconds of
 /// processor time (user and system) a message.
@@ -20,21 +21,11 @@ struct Worker {
             try await channel.declareQueue("bench")
             if mode == "publish" {
                 try await channel.purgeQueue("bench")
-                try await self.measure { try await self.publish(channel) }
+                try await PeerBench.measure(self.count) { try await self.publish(channel) }
             } else {
-                try await self.measure { try await self.consume(channel) }
+                try await PeerBench.measure(self.count) { try await self.consume(channel) }
             }
         }
-    }
-
-    private func measure(_ body: () async throws -> Void) async throws {
-        let began = ContinuousClock.now
-        let used = Self.processor()
-        try await body()
-        let cpu = Self.processor() - used
-        let took = began.duration(to: .now)
-        let seconds = Double(took.components.seconds) + Double(took.components.attoseconds) / 1e18
-        print(Double(self.count) / seconds, cpu * 1e6 / Double(self.count))
     }
 
     private func publish(_ channel: AMQPChannel) async throws {
@@ -65,12 +56,5 @@ struct Worker {
             taken += 1
             if taken == self.count { break }
         }
-    }
-
-    private static func processor() -> Double {
-        var usage = rusage()
-        getrusage(0, &usage)  // RUSAGE_SELF, which has another type on each system
-        let micros = usage.ru_utime.tv_usec + usage.ru_stime.tv_usec
-        return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + Double(micros) / 1e6
     }
 }
