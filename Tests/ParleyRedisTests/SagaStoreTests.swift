@@ -74,6 +74,89 @@ struct SagaStoreTests {
         }
     }
 
+    /// The server takes the commit and gets to it after the client has given up on the reply, again and again.
+    @Test(arguments: Engine.all) func aCommitWhoseReplyIsLostIsMadeOnce(_ engine: Engine) async throws {
+        try await RedisServer.withClients(engine) { _, clients in
+            let store = RedisSagaStore(
+                client: clients.open { $0.commandTimeout = .milliseconds(100) }.client,
+                logger: quiet
+            )
+            let saga = Self.instance("1", owner: "w")
+            try await Self.create(saga, store)
+            let next = Self.moved(saga)
+            try await clients.open().client.send(["CLIENT", "PAUSE", "700", "ALL"])
+            #expect(try await store.commit(saga) { _ in next } == .written(next.instance))
+            #expect(try await store.instances(matching: SagaQuery(id: "1")) == [next.instance])
+            #expect(try await store.history(of: "1").count == 1)
+        }
+    }
+
+    /// Once somebody else drives the saga, a commit that is asked for again must not be taken for made.
+    @Test func aTakeOverForgetsTheLastCommit() async throws {
+        try await Self.withStore { client, store in
+            let saga = Self.instance("1", owner: "ghost")
+            try await Self.create(saga, store)
+            let next = Self.moved(saga)
+            #expect(try await store.commit(saga) { _ in next } == .written(next.instance))
+            #expect(try await client.send(["HEXISTS", "{parley-sagas}:saga:1", "token"]).integer == 1)
+            #expect(try await store.claim(owner: "w", limit: 1).instances.count == 1)
+            #expect(try await client.send(["HEXISTS", "{parley-sagas}:saga:1", "token"]).integer == 0)
+        }
+    }
+
+    @Test func theCallersDeadlineEndsTheWaitForALostReply() async throws {
+        try await RedisServer.withClients { _, clients in
+            let store = RedisSagaStore(client: clients.open().client, logger: quiet)
+            let saga = Self.instance("1", owner: "w")
+            try await Self.create(saga, store)
+            let next = Self.moved(saga)
+            try await clients.open().client.send(["CLIENT", "PAUSE", "3000", "ALL"])
+            let began = SystemTimeSource().now
+            let deadline = Deadline(after: .milliseconds(300), on: SystemTimeSource())
+            let error = try await #require(throws: RESPError.self) {
+                try await RequestContext(requestID: "r", deadline: deadline).withCurrent {
+                    _ = try await store.commit(saga) { _ in next }
+                }
+            }
+            #expect(error.retry == .mayHaveRun)
+            #expect(began.duration(to: SystemTimeSource().now) < .seconds(2))
+        }
+    }
+
+    @Test(arguments: Engine.all) func aStartWhoseReplyIsLostIsDrivenAllTheSame(_ engine: Engine) async throws {
+        try await SagaShop.with(engine, commandTimeout: .milliseconds(200)) { shop in
+            // The lease is fresh now, so that the next start asks for nothing but its own commit.
+            try await shop.start("1")
+            try await shop.client.send(["CLIENT", "PAUSE", "700", "ALL"])
+            let error = try await #require(throws: RESPError.self) { try await shop.start("2") }
+            #expect(error.retry == .mayHaveRun)
+            // What a caller does. The saga that is there already is not started by that, so it must be found.
+            while (try? await shop.start("2")) == nil { await Task.yield() }
+            try await eventually("both have completed") {
+                let query = SagaQuery(status: .completed)
+                return (try? await shop.store.instances(matching: query).count) == 2
+            }
+            #expect(try await shop.confirmed() == 2)
+        }
+    }
+
+    private static func moved(_ saga: SagaInstance) -> SagaTransition {
+        var next = saga
+        next.version += 1
+        next.state = "B"
+        let event = SagaEvent(
+            version: next.version,
+            at: next.updatedAt,
+            kind: .succeeded,
+            state: "A",
+            nextState: "B",
+            action: "a",
+            attempt: 1,
+            detail: nil
+        )
+        return SagaTransition(instance: next, events: [event])
+    }
+
     private static func allComplete(_ shop: SagaShop, _ total: Int) async throws {
         try await eventually("all have completed") {
             let query = SagaQuery(status: .completed, limit: 1_000)

@@ -12,6 +12,7 @@ extension RedisSagaStore {
     public func edits(limit: Int = 100) async throws -> [SagaEdit] {
         let limit = min(1_000, max(1, limit))
         var edits: [SagaEdit] = []
+        var seen: Set<String> = []
         var offset = 0
         while edits.count < limit {
             let reply = try await self.client.eval(
@@ -28,6 +29,7 @@ extension RedisSagaStore {
                 let fields = SagaRecord.fields(words[2])
                 let isWhole = fields.count == words[2].pairs?.count
                 let found = isWhole ? type : "hash with field names that are not UTF-8"
+                guard seen.insert(key).inserted else { continue }
                 if let edit = try SagaEdit(record: record, key: key, type: found, now: fields) { edits.append(edit) }
             }
             guard let count = parts.first?.integer, count == Self.page else { break }

@@ -58,13 +58,15 @@ extension RedisSagaStore {
         _ isWanted: (SagaInstance) -> Bool
     ) async throws -> [SagaInstance] {
         var found: [SagaInstance] = []
+        // One that moves within the index meanwhile may come by twice.
+        var seen: Set<String> = []
         var offset = 0
         while found.count < limit {
             let reply = try await self.client.send([
                 "ZRANGE", RESPArgument(index), RESPArgument(offset), RESPArgument(offset + Self.page - 1),
             ])
             let ids = reply.elements?.compactMap(\.string) ?? []
-            found += try await self.load(ids).filter(isWanted)
+            found += try await self.load(ids.filter { seen.insert($0).inserted }).filter(isWanted)
             guard ids.count == Self.page else { break }
             offset += Self.page
         }
