@@ -189,7 +189,7 @@ let package = Package(
         .target(
             name: "ParleyOps",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
                 product("Yams", "Yams"),
                 product("Logging", "swift-log"),
             ],
@@ -209,7 +209,7 @@ let package = Package(
             name: "order-system",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
-                "ParleyRabbitMQ", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
+                "ParleyRabbitMQ", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway", "ParleyOps",
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
@@ -221,15 +221,22 @@ let package = Package(
 
         // A real broker for the tests of whatever works on one
         .target(
-            name: "RabbitMQTestSupport",
+            name: "ProcessTestSupport",
             dependencies: ["ParleyCore"],
+            path: "Tests/ProcessTestSupport",
+            swiftSettings: settings
+        ),
+        .target(
+            name: "RabbitMQTestSupport",
+            dependencies: ["ParleyCore", "ProcessTestSupport"],
             path: "Tests/RabbitMQTestSupport",
             swiftSettings: settings
         ),
         .target(
             name: "RedisTestSupport",
             dependencies: [
-                "ParleyCore", "ParleyRESP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                "ParleyCore", "ParleyRESP", "ProcessTestSupport", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
                 product("Logging", "swift-log"),
             ],
             path: "Tests/RedisTestSupport",
@@ -288,7 +295,8 @@ let package = Package(
             name: "ParleyRabbitMQTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleyRabbitMQ", "ParleyTestKit", "HTTPTestSupport",
-                "RabbitMQTestSupport", product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
+                "RabbitMQTestSupport", "ProcessTestSupport", product("NIOCore", "swift-nio"),
+                product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -296,8 +304,8 @@ let package = Package(
         .testTarget(
             name: "ParleyOpsTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps", "RabbitMQTestSupport",
-                product("Logging", "swift-log"),
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps",
+                "ParleyTestKit", "RabbitMQTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
@@ -306,14 +314,14 @@ let package = Package(
             name: "parleyTests",
             dependencies: [
                 "parley", "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
-                "RabbitMQTestSupport", product("Logging", "swift-log"),
+                "RabbitMQTestSupport", "ProcessTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
         .testTarget(
             name: "ParleyRESPTests",
             dependencies: [
-                "ParleyCore", "ParleyRESP", "RedisTestSupport", product("NIOCore", "swift-nio"),
+                "ParleyCore", "ParleyRESP", "RedisTestSupport", "ProcessTestSupport", product("NIOCore", "swift-nio"),
                 product("NIOPosix", "swift-nio"),
                 product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
                 product("Logging", "swift-log"),
@@ -325,7 +333,8 @@ let package = Package(
             name: "ParleyRedisTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleyRESP", "ParleyRedis",
-                "ParleyTestKit", "RedisTestSupport", product("Logging", "swift-log"),
+                "ParleySQLite", "ParleyTestKit", "RedisTestSupport", "ProcessTestSupport",
+                product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -390,7 +399,8 @@ let package = Package(
         .testTarget(
             name: "OrderSystemTests",
             dependencies: [
-                "order-system", "RabbitMQTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                "order-system", "parley", "ParleyMessaging", "ParleySQLite", "RabbitMQTestSupport",
+                product("AsyncHTTPClient", "async-http-client"), product("Logging", "swift-log"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
             ],
             swiftSettings: settings

@@ -5,8 +5,8 @@ internal import ParleyMessaging
 internal import ParleySagas
 public import ServiceLifecycle
 
-/// Everything in one SQLite file: bus, outbox, inbox, sagas, events and the application's own tables, which therefore
-/// commit together. Several processes of one machine may open the file at the same time.
+/// Everything in one SQLite file: bus, outbox, inbox, sagas, choreographies, events and the application's own tables,
+/// which therefore commit together. Several processes of one machine may open the file at the same time.
 ///
 /// ```swift
 /// let backend = try await SQLiteBackend(path: "orders.db", logger: logger)
@@ -35,6 +35,7 @@ public final class SQLiteBackend: Service, TransactionRunner {
     public let outbox: SQLiteOutbox
     public let inbox: SQLiteInbox
     public let sagas: SQLiteSagaStore
+    public let choreographies: SQLiteChoreographyStore
     public let events: SQLiteEventStore
     private let core: SQLiteCore
 
@@ -68,6 +69,7 @@ public final class SQLiteBackend: Service, TransactionRunner {
         self.outbox = SQLiteOutbox(core: self.core)
         self.inbox = SQLiteInbox(core: self.core)
         self.sagas = SQLiteSagaStore(core: self.core)
+        self.choreographies = SQLiteChoreographyStore(core: self.core)
         self.events = SQLiteEventStore(core: self.core)
     }
 

@@ -4,7 +4,8 @@ public import ParleyCore
 public struct SagaError: RetryClassifiedError, CustomStringConvertible {
     public struct Code: Hashable, Sendable, CustomStringConvertible {
         private enum Kind: String {
-            case invalidDefinition, unsafeDefinition, unknownDefinition, unknownSaga, unknownState, missingAction
+            case invalidDefinition, unsafeDefinition, unknownDefinition, unknownSaga, unknownState, missingAction,
+                unknownEvent
             case notAllowed, corrupt, conflict
         }
 
@@ -20,6 +21,8 @@ public struct SagaError: RetryClassifiedError, CustomStringConvertible {
         public static let unknownSaga = Code(kind: .unknownSaga)
         /// The instance's pinned definition has no such state.
         public static let unknownState = Code(kind: .unknownState)
+        /// The choreography, or its instance, has no such event.
+        public static let unknownEvent = Code(kind: .unknownEvent)
         /// A definition names an action that is not registered in this process.
         public static let missingAction = Code(kind: .missingAction)
         /// The saga's status does not allow this.

@@ -5,7 +5,7 @@ internal import ArgumentParser
 struct Parley: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "parley",
-        abstract: "Set up, look at and mend the bus of a system: embedded, or RabbitMQ.",
+        abstract: "Set up, look at and mend a system: its bus (embedded, or RabbitMQ) and its sagas.",
         discussion: """
             EXAMPLES
               parley rabbitmq plan           how the broker differs from parley.yaml
@@ -13,11 +13,12 @@ struct Parley: AsyncParsableCommand {
               parley queues --watch          how deep is each queue, who takes from it
               parley consumers --bus amqp://myapp:secret@localhost/myapp-vhost
               parley dead-letters list --json
+              parley sagas list --status stuck
 
             Without --bus, the bus is ./data/bus.db. Colours are used on a terminal, unless NO_COLOR is set.
             Shell completion: parley --generate-completion-script bash > /etc/bash_completion.d/parley
             """,
         version: "0.1.0",
-        subcommands: [RabbitMQ.self, Queues.self, Consumers.self, DeadLetters.self]
+        subcommands: [RabbitMQ.self, Queues.self, Consumers.self, DeadLetters.self, Sagas.self]
     )
 }

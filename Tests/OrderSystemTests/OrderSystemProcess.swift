@@ -57,6 +57,15 @@ final class OrderSystemProcess: Sendable {
         return (status, output.standardOutput, output.standardError)
     }
 
+    /// Runs the operators' command, which SwiftPM puts beside the system.
+    static func parley(_ arguments: [String]) async throws -> (status: Int32, output: String, error: String) {
+        let beside = URL(fileURLWithPath: self.binary).deletingLastPathComponent().appendingPathComponent("parley").path
+        let binary = ProcessInfo.processInfo.environment["PARLEY_BINARY"] ?? beside
+        let (_, output) = try self.launch(arguments, [:], binary: binary)
+        let status = await output.exit()
+        return (status, output.standardOutput, output.standardError)
+    }
+
     private init(process: Process, output: Output, addresses: [String: String]) {
         self.process = process
         self.output = output
@@ -92,10 +101,11 @@ final class OrderSystemProcess: Sendable {
 
     private static func launch(
         _ arguments: [String],
-        _ environment: [String: String]
+        _ environment: [String: String],
+        binary: String = binary
     ) throws -> (Process, Output) {
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: self.binary)
+        process.executableURL = URL(fileURLWithPath: binary)
         process.arguments = arguments
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         let output = Output()

@@ -1,5 +1,6 @@
 import Foundation
 import ParleyCore
+import ProcessTestSupport
 import RedisTestSupport
 import ServiceLifecycle
 import Synchronization
@@ -253,7 +254,7 @@ import Testing
             printf 'subjectAltName=DNS:localhost\\n' >names
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem
             """
-        let result = try await run("/bin/bash", ["-c", script])
-        guard result.status == 0 else { throw ServerFailure(result.text) }
+        let result = try await Subprocess.run("/bin/bash", ["-c", script])
+        guard result.status == 0 else { throw ServerFailure(result.output + result.error) }
     }
 }

@@ -1,5 +1,6 @@
 import ParleyCore
 import ParleyRabbitMQ
+import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
 

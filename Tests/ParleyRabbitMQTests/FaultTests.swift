@@ -5,6 +5,7 @@ import ParleyCore
 import ParleyMessaging
 import ParleyRabbitMQ
 import ParleyTestKit
+import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
 

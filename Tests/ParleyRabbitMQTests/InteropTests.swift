@@ -2,6 +2,7 @@ import Foundation
 import ParleyCore
 import ParleyMessaging
 import ParleyRabbitMQ
+import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
 

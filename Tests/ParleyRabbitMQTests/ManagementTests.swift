@@ -1,6 +1,7 @@
 import HTTPTestSupport
 import ParleyCore
 import ParleyRabbitMQ
+import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
 

@@ -3,6 +3,7 @@ import ParleyAMQP
 import ParleyCore
 import ParleyMessaging
 import ParleyRabbitMQ
+import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
 

@@ -5,8 +5,11 @@ import Testing
 @Suite struct StreamKeysTests {
     @Test func everyKeyKeepsTheHashTag() {
         let keys = StreamKeys(stream: "{orders}")
-        for key in [keys.deadLetters, keys.groups, keys.active("g"), keys.delayed("g")] {
-            #expect(key.hasPrefix("{orders}"))
-        }
+        let all = [
+            keys.deadLetters, keys.groups, keys.upkeep, keys.active("g"), keys.parked("g"), keys.waits("g"),
+            keys.published("1"),
+        ]
+        #expect(all.allSatisfy { $0.hasPrefix("{orders}") })
+        #expect(Set(all).count == all.count)
     }
 }

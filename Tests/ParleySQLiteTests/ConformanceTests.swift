@@ -52,6 +52,11 @@ struct ConformanceTests {
         try await testCase.run(try Self.fixture { $0.sagas })
     }
 
+    @Test(arguments: ChoreographyStoreConformance.cases(isShared: true))
+    func choreographies(_ testCase: ChoreographyStoreConformance.Case) async throws {
+        try await testCase.run(try Self.fixture { $0.choreographies })
+    }
+
     @Test(arguments: EventStoreConformance.cases(isDurable: true, isShared: true))
     func events(_ testCase: EventStoreConformance.Case) async throws {
         try await testCase.run(try Self.fixture { $0.events })

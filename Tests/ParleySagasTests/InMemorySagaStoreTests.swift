@@ -15,3 +15,15 @@ struct InMemorySagaStoreTests {
         )
     }
 }
+
+@Suite("The in-memory choreography store conforms", .timeLimit(.minutes(1)))
+struct InMemoryChoreographyStoreTests {
+    @Test(arguments: ChoreographyStoreConformance.cases())
+    func conforms(_ testCase: ChoreographyStoreConformance.Case) async throws {
+        try await testCase.run(
+            ConformanceFixture { time in
+                .init(port: InMemoryChoreographyStore(), transactions: InMemoryBackend(time: time))
+            }
+        )
+    }
+}

@@ -4,6 +4,7 @@ internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
 public import ParleyRESP
+internal import ProcessTestSupport
 
 public let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
@@ -42,11 +43,23 @@ public struct RedisServer: Sendable {
         return configuration
     }
 
-    public func start() async throws {
-        var environment = ["REDIS_BIN": self.engine.binary]
+    public func start() async throws { try await self.start([:]) }
+
+    private func start(_ extra: [String: String]) async throws {
+        var environment = extra
+        environment["REDIS_BIN"] = self.engine.binary
         if let tlsPort { environment["REDIS_TLS_PORT"] = "\(tlsPort)" }
         environment["REDIS_TLS_FOLDER"] = self.folder
         try await Self.script(["start", self.folder, "\(self.port)"] + self.options, environment)
+    }
+
+    /// One that ends with this process, for tests that leave it alone.
+    public static func startForProcess(_ engine: Engine, options: [String] = []) async throws -> RedisServer {
+        let folder = FileManager.default.temporaryDirectory.path + "/parley-redis-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let server = RedisServer(folder: folder, port: try await freePort(), engine: engine, options: options)
+        try await server.start(["REDIS_OWNER": "\(ProcessInfo.processInfo.processIdentifier)"])
+        return server
     }
 
     public func kill() async throws { try await Self.script(["kill", self.folder], [:]) }
@@ -77,32 +90,9 @@ public struct RedisServer: Sendable {
     private static func script(_ arguments: [String], _ environment: [String: String]) async throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .deletingLastPathComponent().deletingLastPathComponent()
-        let output = try await run(root.path + "/dev/servers/redis", arguments, environment)
-        guard output.status == 0 else { throw ServerFailure(output.text) }
+        let answer = try await Subprocess.run(root.path + "/dev/servers/redis", arguments, environment)
+        guard answer.status == 0 else { throw ServerFailure(answer.output + answer.error) }
     }
-}
-
-/// Runs a program to its end.
-public func run(
-    _ path: String,
-    _ arguments: [String],
-    _ environment: [String: String] = [:]
-) async throws -> (status: Int32, text: String) {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    let log = FileManager.default.temporaryDirectory.path + "/parley-run-" + UUID().uuidString
-    _ = FileManager.default.createFile(atPath: log, contents: nil)
-    defer { try? FileManager.default.removeItem(atPath: log) }
-    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: log))
-    process.standardOutput = handle
-    process.standardError = handle
-    let status = try await withCheckedThrowingContinuation { (done: CheckedContinuation<Int32, any Error>) in
-        process.terminationHandler = { done.resume(returning: $0.terminationStatus) }
-        do { try process.run() } catch { done.resume(throwing: error) }
-    }
-    return (status, (try? String(contentsOfFile: log, encoding: .utf8)) ?? "")
 }
 
 /// A port that was free a moment ago.

@@ -5,6 +5,7 @@ import ParleyCore
 import ParleyMessaging
 import ParleyRabbitMQ
 import ParleySQLite
+import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
 
@@ -343,5 +344,38 @@ private func mend(_ bus: [String]) async throws {
         #expect(try await parley(["dead-letters", "replay"]).status == 64)
         #expect(try await parley(["rabbitmq", "apply", "--discard-messages"]).status == 64)
         #expect(try await parley(["queues", "--management", "http://localhost"]).status == 64)
+    }
+}
+
+/// `parley sagas` where there is nothing to see; what it does with sagas is tested with the order system.
+@Suite(.timeLimit(.minutes(1))) struct SagaCommandTests {
+    @Test func saysWhatIsWrong() async throws {
+        let folder = NSTemporaryDirectory() + RabbitMQServer.fresh("sagas-")
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let nowhere = try await parley(["sagas", "list"], folder: folder)
+        #expect(nowhere.status == 1 && nowhere.error.contains("./data/order-service.db"), "\(nowhere.error)")
+        let redis = try await parley(["sagas", "list", "--store", "http://x"], folder: folder)
+        #expect(redis.status == 1 && redis.error.contains("sqlite:"), "\(redis.error)")
+        for (arguments, word) in [
+            (["list", "--status", "gone"], "gone"), (["list", "--limit", "0"], "--limit"),
+            (["set-state", "x", "Y"], "reason"),
+            (["replay", "x", "--reason", " "], "--reason"),
+            (["inject", "x", "e", "--reason", "r", "--data", "{"], "--data"),
+        ] {
+            let answer = try await parley(["sagas"] + arguments, folder: folder)
+            #expect(answer.status == 64 && answer.error.contains(word), "\(arguments): \(answer.error)")
+        }
+        let store = "sqlite:\(folder)/empty.db"
+        let backend = try await SQLiteBackend(path: folder + "/empty.db", logger: quiet)
+        await backend.close()
+        #expect(try await parley(["sagas", "list", "--store", store]).output == "no sagas\n")
+        #expect(try rows(try await parley(["sagas", "list", "--json", "--store", store])).isEmpty)
+        for command in [
+            ["show", "x"], ["replay", "x", "--reason", "r"], ["compensate", "x", "--reason", "r", "--json"],
+        ] {
+            let answer = try await parley(["sagas"] + command + ["--store", store])
+            #expect(answer.status == 1 && answer.error.contains("there is no saga 'x'"), "\(answer.error)")
+        }
     }
 }

@@ -17,6 +17,15 @@ struct Settings: ParsableArguments {
     )
     var broker: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Who leads an order: orchestration (order-service asks each service) or choreography (each reacts to the "
+                + "others' events). Or SAGA_STYLE. The same for all services.",
+            valueName: "style"
+        )
+    )
+    var saga = ProcessInfo.processInfo.environment["SAGA_STYLE"].flatMap(SagaStyle.init) ?? .orchestration
+
     @Option(help: "Address to listen on.")
     var host = ProcessInfo.processInfo.environment["HOST"] ?? "127.0.0.1"
 

@@ -3,14 +3,19 @@ internal import Foundation
 internal import ParleyAMQP
 internal import ParleyCore
 internal import ParleyMessaging
+internal import ParleyOps
 internal import ParleyRabbitMQ
 internal import ParleySQLite
-internal import ParleySagas
 
 /// What the operating commands share: opening a database that must exist, and saying clearly when it does not.
 enum Operations {
-    static func withOrders(_ settings: Settings, _ body: (SQLiteBackend) async throws -> Void) async throws {
-        try await self.withDatabase(of: "order-service", settings, body)
+    static func withSagas(
+        _ settings: Settings,
+        _ body: (any SagaInspector) async throws -> Void
+    ) async throws {
+        try await self.withDatabase(of: "order-service", settings) { backend in
+            try await body(SQLiteSagaInspector(backend, logger: settings.logger("order-system")))
+        }
     }
 
     static func withDatabase(
@@ -52,28 +57,11 @@ enum Operations {
         }
     }
 
-    static func find(_ id: String, in backend: SQLiteBackend) async throws -> SagaInstance {
-        let byOrder = SagaQuery(type: OrderSagaDefinition.name, businessKey: id)
-        if let saga = try await backend.sagas.instances(matching: byOrder).first { return saga }
-        if let saga = try await backend.sagas.instances(matching: SagaQuery(id: id)).first { return saga }
-        throw SagaError(.unknownSaga, "no saga of order '\(id)'; 'order-system sagas' lists them")
-    }
-
-    @Sendable static func status(_ text: String) throws -> SagaStatus {
-        guard let status = SagaStatus(rawValue: text) else {
-            throw ValidationError("'\(text)' is none of running, stuck, completed, failed")
+    @Sendable static func status(_ text: String) throws -> String {
+        guard ["running", "late", "stuck", "completed", "failed"].contains(text) else {
+            throw ValidationError("'\(text)' is none of running, late, stuck, completed, failed")
         }
-        return status
-    }
-
-    /// A coordinator that only writes what an operator says; the running system's coordinator drives.
-    static func operators(_ backend: SQLiteBackend, _ settings: Settings) -> SagaCoordinator {
-        SagaCoordinator(
-            store: backend.sagas,
-            transactions: backend,
-            sagas: [],
-            logger: settings.logger("order-system")
-        )
+        return text
     }
 
     static var person: String { ProcessInfo.processInfo.environment["USER"] ?? "an operator" }

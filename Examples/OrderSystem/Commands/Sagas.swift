@@ -1,10 +1,9 @@
 internal import ArgumentParser
 internal import Foundation
 internal import ParleyCore
-internal import ParleySQLite
-internal import ParleySagas
+internal import ParleyOps
 
-/// The orders' sagas, and the means to mend them. Works beside a running system, and without one.
+/// The orders' sagas of both styles, and the means to mend them: `parley sagas` for the data folder of this system.
 struct Sagas: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "List, show and mend sagas.",
@@ -14,29 +13,44 @@ struct Sagas: AsyncParsableCommand {
               order-system sagas show <order id>       its steps, effects and history
               order-system sagas retry <order id>      after the cause has been mended
               order-system sagas set-state <order id> COMPENSATE_INVENTORY --reason "counted by hand"
+
+            'parley sagas' does the same with the service's file, and more: dry runs, inject and compensate.
             """,
         subcommands: [List.self, Show.self, Retry.self, SetState.self],
         defaultSubcommand: List.self
     )
 
+    private static let plain = Style(isColoured: false)
+
+    private static func mend(
+        _ intervention: SagaIntervention,
+        _ id: String,
+        because reason: String,
+        _ settings: Settings
+    ) async throws {
+        try await Operations.withSagas(settings) { sagas in
+            let report = try await sagas.intervene(
+                intervention,
+                on: id,
+                by: Operations.person,
+                because: reason,
+                isDryRun: false
+            )
+            print(SagaText.intervention(report, Self.plain))
+        }
+    }
+
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "List sagas, stuck ones first.")
         @OptionGroup var settings: Settings
-        @Option(help: "running, stuck, completed or failed.", transform: Operations.status) var status: SagaStatus?
+        @Option(help: "running, late, stuck, completed or failed.", transform: Operations.status) var status: String?
         @Option(help: "At most so many, 1 to 1000.") var limit = 50
         @Flag(help: "Print JSON.") var json = false
 
         func run() async throws {
-            try await Operations.withOrders(self.settings) { backend in
-                let sagas = try await backend.sagas.instances(
-                    matching: SagaQuery(type: OrderSagaDefinition.name, status: self.status, limit: self.limit)
-                )
-                if self.json { return print(try OrderStore.json(sagas.map { SagaView($0, history: nil) })) }
-                if sagas.isEmpty { print("no sagas") }
-                for saga in sagas {
-                    let columns = [saga.businessKey, saga.status.rawValue, saga.state, saga.updatedAt.description]
-                    print((columns + [saga.reason].compactMap(\.self)).joined(separator: "  "))
-                }
+            try await Operations.withSagas(self.settings) { sagas in
+                let found = try await sagas.sagas(matching: SagaListQuery(status: self.status, limit: self.limit))
+                print(self.json ? try OrderStore.json(found) : SagaText.list(found, Sagas.plain))
             }
         }
     }
@@ -48,30 +62,23 @@ struct Sagas: AsyncParsableCommand {
         @Flag(help: "Print JSON.") var json = false
 
         func run() async throws {
-            try await Operations.withOrders(self.settings) { backend in
-                let saga = try await Operations.find(self.id, in: backend)
-                let view = SagaView(saga, history: try await backend.sagas.history(of: saga.id))
-                print(self.json ? try OrderStore.json(view) : view.text)
+            try await Operations.withSagas(self.settings) { sagas in
+                let report = try await sagas.saga(self.id)
+                print(self.json ? try OrderStore.json(report) : SagaText.report(report, Sagas.plain))
             }
         }
     }
 
     struct Retry: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Try a saga again now, with a fresh budget.")
+        static let configuration = CommandConfiguration(
+            abstract: "Try a saga again now; of a choreography: say the event again that something is to follow."
+        )
         @OptionGroup var settings: Settings
         @Argument(help: "The order's id, or the saga's.") var id: String
+        @Option(help: "Why; it is kept in the history.") var reason = "tried again"
 
         func run() async throws {
-            try await Operations.withOrders(self.settings) { backend in
-                let saga = try await Operations.find(self.id, in: backend)
-                let written = try await Operations.operators(backend, self.settings).retry(
-                    saga.id,
-                    by: Operations.person
-                )
-                print(
-                    "saga \(written.id) goes on in \(written.state) as soon as an order-service runs"
-                )
-            }
+            try await Sagas.mend(SagaIntervention(.replay), self.id, because: self.reason, self.settings)
         }
     }
 
@@ -86,76 +93,8 @@ struct Sagas: AsyncParsableCommand {
         @Option(help: "Why; it is kept in the history.") var reason: String
 
         func run() async throws {
-            try await Operations.withOrders(self.settings) { backend in
-                let saga = try await Operations.find(self.id, in: backend)
-                let written = try await Operations.operators(backend, self.settings)
-                    .force(saga.id, to: self.state, by: Operations.person, because: self.reason)
-                print("saga \(written.id) goes on in \(written.state)")
-            }
+            let intervention = SagaIntervention(.setState, self.state)
+            try await Sagas.mend(intervention, self.id, because: self.reason, self.settings)
         }
-    }
-}
-
-/// A saga for people and scripts.
-struct SagaView: Codable {
-    struct Line: Codable {
-        var at: String
-        var event: String
-        var state: String
-        var nextState: String
-        var action: String?
-        var attempt: Int
-        var detail: String?
-    }
-
-    var id: String
-    var order: String
-    var status: String
-    var state: String
-    var attempt: Int
-    var reason: String?
-    var nextTry: String?
-    var effects: [SagaEffect]
-    var createdAt: String
-    var updatedAt: String
-    var history: [Line]?
-
-    init(_ saga: SagaInstance, history: [SagaEvent]?) {
-        self.id = saga.id
-        self.order = saga.businessKey
-        self.status = saga.status.rawValue
-        self.state = saga.state
-        self.attempt = saga.attempt
-        self.reason = saga.reason
-        self.nextTry = saga.dueAt?.description
-        self.effects = saga.effects
-        self.createdAt = saga.createdAt.description
-        self.updatedAt = saga.updatedAt.description
-        self.history = history?.map {
-            Line(
-                at: $0.at.description,
-                event: $0.kind.rawValue,
-                state: $0.state,
-                nextState: $0.nextState,
-                action: $0.action,
-                attempt: $0.attempt,
-                detail: $0.detail
-            )
-        }
-    }
-
-    var text: String {
-        var lines = [
-            "saga     \(self.id)", "order    \(self.order)", "status   \(self.status)", "state    \(self.state)",
-        ]
-        if let reason { lines.append("reason   \(reason)") }
-        if let nextTry { lines.append("next try \(nextTry)") }
-        for effect in self.effects { lines.append("effect   \(effect.step): \(effect.status.rawValue)") }
-        for line in self.history ?? [] {
-            let move = line.state == line.nextState ? line.state : "\(line.state) → \(line.nextState)"
-            let what = [line.action, line.event].compactMap(\.self).joined(separator: " ")
-            lines.append("  \(line.at)  \(what)  \(move)" + (line.detail.map { "  (\($0))" } ?? ""))
-        }
-        return lines.joined(separator: "\n")
     }
 }

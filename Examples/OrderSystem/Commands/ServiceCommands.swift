@@ -14,6 +14,7 @@ struct Up: AsyncParsableCommand {
               order-system up --port 9080 --data /tmp/shop
               order-system up --ephemeral-ports --json     for scripts: free ports, printed as one line of JSON
               order-system up --without payment-service    to see what happens when a participant is down
+              order-system up --saga choreography          nobody leads: the services react to each other's events
               order-system up --broker amqp://guest:guest@localhost/%2F    events over RabbitMQ
             """
     )

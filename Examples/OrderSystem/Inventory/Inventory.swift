@@ -60,7 +60,7 @@ struct Inventory: Sendable {
         return router
     }
 
-    @Sendable private static func reserve(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
+    @Sendable static func reserve(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
         // Everything is looked at before anything is written: a refusal leaves no half of a reservation.
         for line in order.lines {
             let row = try transaction.query("SELECT available FROM stock WHERE product_id = ?", [.text(line.productId)])
@@ -84,7 +84,7 @@ struct Inventory: Sendable {
         return .success(output: #"{"reservation":"res_\#(order.orderId)"}"#)
     }
 
-    @Sendable private static func release(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
+    @Sendable static func release(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
         let rows = try transaction.query(
             "SELECT product_id, quantity FROM reservation WHERE order_id = ?",
             [.text(order.orderId)]
@@ -116,6 +116,15 @@ extension Assembly {
     mutating func addInventory(port: Int) async throws {
         let backend = try await self.openDatabase(of: .inventoryService)
         try await backend.migrate("inventory-service/1", Inventory.schema)
+        if self.settings.saga == .choreography {
+            let participant = try FlowParticipant(.inventoryService, backend)
+            try await self.join(participant) { message in
+                let context = RequestContext.current
+                try await participant.handle(message) {
+                    try Inventory.react(participant, $0, $1, context: context, in: $2)
+                }
+            }
+        }
         self.addHTTP(.inventoryService, port: port, router: Inventory(backend: backend).router)
     }
 }

@@ -20,6 +20,12 @@ struct OrderStore: Sendable {
         "CREATE INDEX orders_status ON orders (status, created_at)",
     ]
 
+    static let flowSchema = [
+        "ALTER TABLE orders ADD COLUMN style TEXT NOT NULL DEFAULT 'orchestration'",
+        // Why it is being cancelled; from then on a payment no longer confirms it.
+        "ALTER TABLE orders ADD COLUMN turned_back TEXT",
+    ]
+
     /// An order with this idempotency key exists.
     struct Duplicate: Error {
         var orderID: String
@@ -35,6 +41,7 @@ struct OrderStore: Sendable {
         _ order: SagaOrder,
         idempotencyKey: String?,
         request: String,
+        style: SagaStyle,
         context: RequestContext?,
         in transaction: any Transaction
     ) throws {
@@ -45,14 +52,24 @@ struct OrderStore: Sendable {
         try transaction.execute(
             """
             INSERT INTO orders
-                (id, user_id, status, lines, total_cents, idempotency_key, request, created_at, updated_at)
-            VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?, ?)
+                (id, user_id, status, lines, total_cents, idempotency_key, request, created_at, updated_at, style)
+            VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?)
             """,
             [
                 .text(order.orderId), .text(order.userId), .text(try Self.json(order.lines)),
                 .integer(order.totalCents), .optional(idempotencyKey), .text(request), now, now,
+                .text(style.rawValue),
             ]
         )
+        if style == .choreography {
+            let created = try FlowEvent(order).message(
+                "order.created",
+                by: .orderService,
+                context: context,
+                time: self.time
+            )
+            return try self.backend.outbox.append([created], in: transaction)
+        }
         let event = OrderEvent(orderId: order.orderId, userId: order.userId, totalCents: order.totalCents)
         try self.announce("order.created", event, context: context, in: transaction)
     }
@@ -65,10 +82,7 @@ struct OrderStore: Sendable {
         saga: String,
         in transaction: any Transaction
     ) throws {
-        try transaction.execute(
-            "UPDATE orders SET status = ?, reason = ?, updated_at = ? WHERE id = ?",
-            [.text(status.rawValue), .optional(reason), .text(self.time.wallTime.description), .text(order.orderId)]
-        )
+        try self.close(order.orderId, status, reason: reason, in: transaction)
         let event = OrderEvent(
             orderId: order.orderId,
             userId: order.userId,
@@ -79,16 +93,68 @@ struct OrderStore: Sendable {
         try self.announce("order.\(status.rawValue.lowercased())", event, context: context, in: transaction)
     }
 
+    /// Sets the status with which an order ends; whoever calls it announces it in the same transaction.
+    func close(
+        _ id: String,
+        _ status: OrderStatus,
+        reason: String?,
+        in transaction: any Transaction
+    ) throws {
+        try transaction.execute(
+            "UPDATE orders SET status = ?, reason = ?, updated_at = ? WHERE id = ?",
+            [.text(status.rawValue), .optional(reason), .text(self.time.wallTime.description), .text(id)]
+        )
+    }
+
+    /// How a choreographed order stands; `nil` for an unknown one, and for one that a coordinator leads.
+    func flowState(
+        of id: String,
+        in transaction: any Transaction
+    ) throws -> (order: SagaOrder, status: OrderStatus, turnedBackBecause: String?)? {
+        let row = try transaction.query(
+            "\(Self.columns), turned_back FROM orders WHERE id = ? AND style = 'choreography'",
+            [.text(id)]
+        ).first
+        guard let row else { return nil }
+        let view = try Self.view(Array(row.dropLast()))
+        let order = SagaOrder(
+            orderId: view.id,
+            userId: view.userId,
+            lines: view.items,
+            totalCents: view.totalCents,
+            card: ""
+        )
+        return (order, view.status, row.last?.text)
+    }
+
+    func turnBack(_ id: String, because reason: String, in transaction: any Transaction) throws {
+        try transaction.execute(
+            "UPDATE orders SET turned_back = ?, updated_at = ? WHERE id = ?",
+            [.text(reason), .text(self.time.wallTime.description), .text(id)]
+        )
+    }
+
+    /// How many orders were begun in this style, and how many of them are still on their way.
+    func count(_ style: SagaStyle) async throws -> (all: Int, pending: Int) {
+        try await self.backend.read { transaction in
+            let rows = try transaction.query(
+                "SELECT count(*), coalesce(sum(status = 'PENDING'), 0) FROM orders WHERE style = ?",
+                [.text(style.rawValue)]
+            )
+            return (Int(rows.first?.first?.integer ?? 0), Int(rows.first?.last?.integer ?? 0))
+        }
+    }
+
     func find(_ id: String) async throws -> OrderView? {
         try await self.backend.read { transaction in
-            try transaction.query("\(Self.columns) WHERE id = ?", [.text(id)]).first.map(Self.view)
+            try transaction.query("\(Self.columns) FROM orders WHERE id = ?", [.text(id)]).first.map(Self.view)
         }
     }
 
     func list(status: OrderStatus?, limit: Int) async throws -> [OrderView] {
         try await self.backend.read { transaction in
             try transaction.query(
-                "\(Self.columns) WHERE (?1 IS NULL OR status = ?1) ORDER BY created_at DESC LIMIT ?2",
+                "\(Self.columns) FROM orders WHERE (?1 IS NULL OR status = ?1) ORDER BY created_at DESC LIMIT ?2",
                 [.optional(status?.rawValue), .integer(limit)]
             ).map(Self.view)
         }
@@ -122,7 +188,7 @@ struct OrderStore: Sendable {
     }
 
     private static let columns =
-        "SELECT id, user_id, status, lines, total_cents, reason, created_at, updated_at FROM orders"
+        "SELECT id, user_id, status, lines, total_cents, reason, created_at, updated_at"
 
     private static func view(_ row: [SQLValue]) throws -> OrderView {
         guard row.count == 8, let id = row[0].text, let user = row[1].text,

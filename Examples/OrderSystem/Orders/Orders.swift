@@ -1,10 +1,12 @@
 internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
+internal import Logging
 internal import ParleyCore
 internal import ParleyHTTPClient
 internal import ParleyHTTPServer
 internal import ParleyMessaging
+internal import ParleyOps
 internal import ParleySQLite
 internal import ParleySagas
 
@@ -14,6 +16,9 @@ struct Orders: Sendable {
     let coordinator: SagaCoordinator
     let client: ServiceClient
     let ids: UUIDv7Generator
+    /// Who leads the orders that are placed now.
+    let style: SagaStyle
+    let sagas: any SagaInspector
 
     var router: ParleyRouter {
         let router = ParleyRouter(service: "order-service")
@@ -22,6 +27,7 @@ struct Orders: Sendable {
         orders.get { request, _ in try await self.list(request) }
         orders.get("summary") { _, _ in try await self.store.counts() }
         orders.get(":id") { _, context in try await self.show(context.parameters.require("id")) }
+        AdminRoutes(sagas: self.sagas).add(to: router)
         return router
     }
 
@@ -43,12 +49,25 @@ struct Orders: Sendable {
             if let key, let found = try await self.store.duplicate(of: key, request: text) { throw found }
             let order = try await self.complete(wanted)
             let current = RequestContext.current
-            try await self.coordinator.start(
-                OrderSagaDefinition.name,
-                businessKey: order.orderId,
-                input: try OrderStore.json(order)
-            ) { transaction in
-                try self.store.insert(order, idempotencyKey: key, request: text, context: current, in: transaction)
+            let insert: @Sendable (any Transaction) throws -> Void = { transaction in
+                try self.store.insert(
+                    order,
+                    idempotencyKey: key,
+                    request: text,
+                    style: self.style,
+                    context: current,
+                    in: transaction
+                )
+            }
+            switch self.style {
+            case .orchestration:
+                try await self.coordinator.start(
+                    OrderSagaDefinition.name,
+                    businessKey: order.orderId,
+                    input: try OrderStore.json(order),
+                    insert
+                )
+            case .choreography: try await self.store.backend.withTransaction(insert)
             }
             return try await self.accepted(order.orderId, request, context)
         } catch let duplicate as OrderStore.Duplicate {
@@ -139,9 +158,42 @@ struct Orders: Sendable {
             throw ProblemError(.notFound, code: "order_not_found", detail: "There is no order '\(id.prefix(80))'.")
         }
         let query = SagaQuery(type: OrderSagaDefinition.name, businessKey: id)
-        guard let saga = try await self.store.backend.sagas.instances(matching: query).first else { return order }
+        guard let saga = try await self.store.backend.sagas.instances(matching: query).first else {
+            return try await self.showFlow(order)
+        }
         if saga.status == .stuck { order.attention = saga.reason ?? "stuck" }
         order.history = try await self.history(of: order, saga)
+        return order
+    }
+
+    /// An order that nobody leads: its history is what was heard of it.
+    private func showFlow(_ order: OrderView) async throws -> OrderView {
+        let found = try await self.store.backend.read { transaction in
+            try self.store.backend.choreographies.instance(order.id, of: OrderFlow.name, in: transaction).map {
+                ($0, try ChoreographyMachine.pinned($0, store: self.store.backend.choreographies, in: transaction))
+            }
+        }
+        var order = order
+        order.history = [OrderView.Step(at: order.createdAt, status: .pending, event: "order placed")]
+        guard let (instance, machine) = found else { return order }
+        let verdict = machine.verdict(of: instance, at: self.store.time.wallTime)
+        if verdict.status == .late || verdict.status == .stuck { order.attention = verdict.reason }
+        for entry in verdict.timeline where entry.event != "order.created" {
+            let status: OrderStatus =
+                switch entry.event {
+                case "order.confirmed": .confirmed
+                case "order.cancelled": .cancelled
+                default: .pending
+                }
+            order.history?.append(
+                .init(
+                    at: entry.at.description,
+                    status: status,
+                    event: entry.event,
+                    detail: status == .cancelled ? order.reason : entry.injectedBy.map { "said by \($0)" }
+                )
+            )
+        }
         return order
     }
 
@@ -205,6 +257,7 @@ extension Assembly {
         let logger = self.logger(.orderService)
         let backend = try await self.openDatabase(of: .orderService)
         try await backend.migrate("order-service/1", OrderStore.schema)
+        try await backend.migrate("order-service/2", OrderStore.flowSchema)
         let store = OrderStore(backend: backend)
         let client = ServiceClient(
             configuration: Self.clientConfiguration,
@@ -220,9 +273,55 @@ extension Assembly {
         let relay = OutboxRelay(store: backend.outbox, transport: try await self.openBus().transport, logger: logger)
         self.append(client)
         self.append(relay)
+        // In both styles: orders that a coordinator leads go on after a change to choreography.
         self.append(coordinator)
-        let orders = Orders(store: store, coordinator: coordinator, client: client, ids: .shared)
+        let style = self.settings.saga
+        if style == .choreography {
+            try await self.watchTheFlow(store)
+        } else if case let known = try await store.count(.choreography), known.all > 0 {
+            let groups = try OrderFlow.idleGroups("choreography.\(OrderFlow.name)")
+            try await self.openBus().declare(groups)
+            if known.pending > 0 {
+                logger.warning(
+                    "Orders of the choreography wait; they go on when it is started with --saga choreography",
+                    metadata: ["orders": "\(known.pending)"]
+                )
+            }
+        }
+        let orders = Orders(
+            store: store,
+            coordinator: coordinator,
+            client: client,
+            ids: .shared,
+            style: style,
+            sagas: SQLiteSagaInspector(backend, logger: logger)
+        )
         self.addHTTP(.orderService, port: port, router: orders.router)
+    }
+
+    /// order-service's own part in the flow, and the monitor that keeps every order's timeline.
+    private mutating func watchTheFlow(_ store: OrderStore) async throws {
+        let logger = self.logger(.orderService)
+        let backend = store.backend
+        let bus = try await self.openBus()
+        var configuration = ChoreographyMonitor.Configuration()
+        // Orders that a coordinator leads announce themselves with events of the same types.
+        configuration.requiresMark = true
+        let monitor = try ChoreographyMonitor(
+            OrderFlow.load(),
+            store: backend.choreographies,
+            inbox: backend.inbox,
+            transactions: backend,
+            transport: bus.transport,
+            configuration: configuration,
+            logger: logger
+        )
+        try await bus.declare([monitor.group])
+        let participant = try FlowParticipant(.orderService, backend)
+        let ends = OrderFlowEnds(store: store, participant: participant)
+        try await self.join(participant, relays: false) { try await ends.handle($0) }
+        self.append(monitor)
+        self.append(InboxJanitor(inbox: backend.inbox, consumers: [monitor.group.name], logger: logger))
     }
 
     private static var clientConfiguration: ServiceClient.Configuration {

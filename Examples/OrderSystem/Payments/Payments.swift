@@ -69,7 +69,7 @@ struct Payments: Sendable {
         return router
     }
 
-    @Sendable private static func charge(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
+    @Sendable static func charge(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
         guard order.card != Self.declinedCard else {
             return .rejected(reason: "card declined: the card ending in \(order.card.suffix(4)) was refused")
         }
@@ -82,7 +82,7 @@ struct Payments: Sendable {
         return .success(output: #"{"payment":"pay_\#(order.orderId)"}"#)
     }
 
-    @Sendable private static func refund(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
+    @Sendable static func refund(_ order: SagaOrder, in transaction: any Transaction) throws -> SagaOutcome {
         try Self.add("refund", order.totalCents, to: order.orderId, in: transaction)
         return .success(output: nil)
     }
@@ -111,6 +111,15 @@ extension Assembly {
     mutating func addPayments(port: Int) async throws {
         let backend = try await self.openDatabase(of: .paymentService)
         try await backend.migrate("payment-service/1", Payments.schema)
+        if self.settings.saga == .choreography {
+            let participant = try FlowParticipant(.paymentService, backend)
+            try await self.join(participant) { message in
+                let context = RequestContext.current
+                try await participant.handle(message) {
+                    try Payments.react(participant, $0, $1, context: context, in: $2)
+                }
+            }
+        }
         self.addHTTP(.paymentService, port: port, router: Payments(backend: backend).router)
     }
 }

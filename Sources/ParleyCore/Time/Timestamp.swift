@@ -48,6 +48,12 @@ extension Timestamp: CustomStringConvertible {
         return "\(date)T\(time).\(Self.pad(milliseconds % 1_000, 3))Z"
     }
 
+    /// The same with microseconds where there are any: what is written is read back as it was.
+    package var preciseDescription: String {
+        let (_, rest) = Self.floorDivide(self.microseconds, 1_000)
+        return rest == 0 ? self.description : self.description.dropLast() + Self.pad(rest, 3) + "Z"
+    }
+
     /// Reads RFC 3339 (`2026-11-23T09:15:00.25+01:00`); `nil` when `text` is not of that form.
     public init?(_ text: some StringProtocol) {
         guard let value = RFC3339Reader.read(Array(text.utf8)) else { return nil }

@@ -3,7 +3,7 @@ internal import ParleyCore
 /// Reading typed values out of replies, where RESP2 and RESP3 differ, and never trusting their shape.
 extension RESPValue {
     /// The command has run: what it did is done, whatever it answered.
-    func unexpected(_ command: String) -> RESPError {
+    package func unexpected(_ command: String) -> RESPError {
         RESPError(
             .unexpectedReply,
             "\(command): the answer is a \(self.kind), which this version of Parley does not understand",

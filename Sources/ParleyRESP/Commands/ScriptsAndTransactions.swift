@@ -17,38 +17,33 @@ public final class RESPScript: Sendable {
 }
 
 extension RESPExecutor {
-    /// Runs the script by its digest, and loads it when the server does not know it (a new one, or one that was
-    /// restarted).
+    /// Runs the script by its digest; a server that does not know it (a new one, one that was restarted) is sent the
+    /// text.
     ///
-    /// The digest is the one that the server computed. `NOSCRIPT` means that nothing was run, so loading and running
-    /// again does nothing twice.
+    /// The digest is the one that the server computed. `NOSCRIPT` means that nothing was run, so sending the text then
+    /// does nothing twice.
     public func eval(
         _ script: RESPScript,
         keys: [String] = [],
         arguments: [RESPArgument] = [],
         deadline: Deadline? = nil
     ) async throws(RESPError) -> RESPValue {
-        var loads = 0
-        while true {
-            let digest: String
-            if let known = script.knownDigest {
-                digest = known
-            } else {
-                let reply = try await self.send(["SCRIPT", "LOAD", RESPArgument(script.source)], deadline: deadline)
-                guard let loaded = reply.string else { throw reply.unexpected("SCRIPT LOAD") }
-                script.knownDigest = loaded
-                digest = loaded
-                loads += 1
-            }
-            let words = ["EVALSHA", RESPArgument(digest), RESPArgument(keys.count)] + keys.map { RESPArgument($0) }
-            do {
-                return try await self.send(RESPCommand(words + arguments), deadline: deadline)
-            } catch {
-                // Twice, because another may flush the scripts in between; not for ever.
-                guard error.code == .noScript, loads < 2 else { throw error }
-                script.knownDigest = nil
-            }
+        let words = [RESPArgument(keys.count)] + keys.map { RESPArgument($0) } + arguments
+        let digest: String
+        if let known = script.knownDigest {
+            digest = known
+        } else {
+            let reply = try await self.send(["SCRIPT", "LOAD", RESPArgument(script.source)], deadline: deadline)
+            guard let loaded = reply.string else { throw reply.unexpected("SCRIPT LOAD") }
+            script.knownDigest = loaded
+            digest = loaded
         }
+        do {
+            return try await self.send(RESPCommand(["EVALSHA", RESPArgument(digest)] + words), deadline: deadline)
+        } catch {
+            guard error.code == .noScript else { throw error }
+        }
+        return try await self.send(RESPCommand(["EVAL", RESPArgument(script.source)] + words), deadline: deadline)
     }
 
     /// Sends the commands between `MULTI` and `EXEC`: the server runs all of them with nothing between, or, when one is

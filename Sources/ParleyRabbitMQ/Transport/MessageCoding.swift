@@ -48,7 +48,7 @@ enum MessageCoding {
             Self.attribute + "id": .string(message.id),
             Self.attribute + "source": .string(message.source),
             Self.attribute + "type": .string(message.type),
-            Self.attribute + "time": .string(Self.precise(message.time)),
+            Self.attribute + "time": .string(message.time.preciseDescription),
             Header.published: .int64(publishedAt.microseconds),
         ]
         headers.reserveCapacity(8 + message.headers.count)
@@ -105,7 +105,7 @@ enum MessageCoding {
             source: source.isEmpty ? "rabbitmq" : source,
             type: type.isEmpty ? "message" : type,
             subject: table[Self.attribute + "subject"]?.string,
-            time: table[Self.attribute + "time"]?.string.flatMap { Self.time($0) } ?? sent ?? now,
+            time: table[Self.attribute + "time"]?.string.flatMap { Timestamp($0) } ?? sent ?? now,
             dataContentType: properties.contentType,
             data: Array(delivery.body.readableBytesView),
             topic: topic,
@@ -124,17 +124,6 @@ enum MessageCoding {
     }
 
     private static let core: Set<String> = ["specversion", "id", "source", "type", "time", "subject"]
-
-    /// RFC 3339 as CloudEvents wants it; with the microseconds, which ``Timestamp/description`` leaves out.
-    private static func precise(_ time: Timestamp) -> String {
-        let text = time.description
-        let rest = ((time.microseconds % 1_000) + 1_000) % 1_000
-        guard rest != 0 else { return text }
-        let digits = String(rest)
-        return text.dropLast() + String(repeating: "0", count: 3 - digits.count) + digits + "Z"
-    }
-
-    private static func time(_ text: String) -> Timestamp? { Timestamp(text) }
 
     private static func text(_ value: AMQPValue) -> String? {
         if case .bool(let flag) = value { return flag ? "true" : "false" }

@@ -6,7 +6,9 @@ internal import ParleyCore
 /// ``DatabaseOpening/applicationID``.
 enum Schema {
     /// One entry for each version, in order; entries are never changed, only added.
-    static let migrations: [[String]] = [SchemaVersion1.statements, SchemaVersion2.statements]
+    static let migrations: [[String]] = [
+        SchemaVersion1.statements, ChoreographySchema.statements, EventSchema.statements,
+    ]
 
     /// Refuses what is not ours or too new.
     static func check(_ connection: SQLConnection) throws {

@@ -21,7 +21,7 @@ extension SagaDefinition {
             let file = try JSONDecoder().decode([String: DefinitionFile].self, from: Data(json))
             return file.sorted { $0.key < $1.key }.map { $1.definition(named: $0) }
         } catch let error as DecodingError {
-            throw SagaError(.invalidDefinition, Self.explain(error))
+            throw SagaError.unreadable(error)
         }
     }
 
@@ -35,40 +35,7 @@ extension SagaDefinition {
 
     /// A short name for ``canonicalJSON`` (64-bit FNV-1a). It tells versions apart; it is no protection against
     /// forgery, and stores keep the text itself beside it.
-    public var fingerprint: String {
-        let hash = self.canonicalJSON.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
-            ($0 ^ UInt64($1)) &* 0x100_0000_01b3
-        }
-        return String(hash, radix: 16)
-    }
-
-    private static func explain(_ error: DecodingError) -> String {
-        func path(_ context: DecodingError.Context) -> String {
-            let path = context.codingPath.map(\.stringValue).joined(separator: ".")
-            return path.isEmpty ? "the file" : path
-        }
-        switch error {
-        case .keyNotFound(let key, let context): return "\(path(context)): the field '\(key.stringValue)' is missing"
-        case .typeMismatch(_, let context), .valueNotFound(_, let context):
-            return "\(path(context)): \(context.debugDescription)"
-        case .dataCorrupted(let context):
-            let cause = context.underlyingError.map { " (\($0))" } ?? ""
-            return "\(path(context)): \(context.debugDescription)\(cause)"
-        @unknown default: return "\(error)"
-        }
-    }
-}
-
-private struct DynamicKey: CodingKey {
-    let stringValue: String
-    var intValue: Int? { nil }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
-
-    static func unknown(in decoder: any Decoder, known: [String], at path: [String]) throws -> [String] {
-        let keys = try decoder.container(keyedBy: DynamicKey.self).allKeys.map(\.stringValue)
-        return keys.filter { !known.contains($0) }.sorted().map { (path + [$0]).joined(separator: ".") }
-    }
+    public var fingerprint: String { shortFingerprint(self.canonicalJSON) }
 }
 
 /// The file's shape. Times are seconds, as the names say.
@@ -197,11 +164,7 @@ private struct StateFile: Codable {
             isPivot: self.pivot ?? false
         )
         guard let retry = self.retry else { return state }
-        func seconds(_ value: Double?, or otherwise: Duration) -> Duration {
-            guard let value, value.isFinite else { return otherwise }
-            // Rounded: 1.023 s is 1,022,999.9… µs as a Double, and what is written must be what was read.
-            return .microseconds(Int64((min(max(0, value), 1e9) * 1_000_000).rounded()))
-        }
+        func seconds(_ value: Double?, or otherwise: Duration) -> Duration { duration(ofSeconds: value) ?? otherwise }
         let base = state.retry
         state.retry = SagaDefinition.Retry(
             maximumAttempts: retry.attempts ?? base.maximumAttempts,

@@ -1,5 +1,5 @@
 /// Events.
-enum SchemaVersion2 {
+enum EventSchema {
     static let statements = [
         // AUTOINCREMENT: a position is never used again, also when the newest event has been deleted by hand. One that
         // was rolled back is, because the counter is rolled back as well: so there are no gaps.

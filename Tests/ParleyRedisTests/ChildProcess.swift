@@ -1,0 +1,157 @@
+import Foundation
+import Logging
+import ParleyCore
+import ParleyMessaging
+import ParleyRESP
+import ParleySQLite
+import ProcessTestSupport
+import RedisTestSupport
+import Testing
+
+@testable import ParleyRedis
+
+/// A process of its own, to be killed: this test program, started again with only ``ChildRole`` to do.
+final class ChildProcess: Sendable {
+    let id: Int32
+    /// What it has to say, a line each.
+    let log: String
+
+    private init(id: Int32, log: String) {
+        self.id = id
+        self.log = log
+    }
+
+    var lines: [String] {
+        ((try? String(contentsOfFile: self.log, encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
+    }
+
+    func signal(_ number: Int32) { kill(self.id, number) }
+
+    /// - Returns: Whether it has ended by a signal or a failure.
+    static func with<Value>(
+        _ role: String,
+        _ stage: Stage,
+        group: String,
+        _ arguments: [String] = [],
+        _ body: (ChildProcess) async throws -> Value
+    ) async throws -> Value {
+        let log = NSTemporaryDirectory() + fresh("parley-child-")
+        defer { try? FileManager.default.removeItem(atPath: log) }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        process.arguments = ["--testing-library", "swift-testing", "--filter", "ParleyRedisTests.ChildRole"]
+        var environment = ProcessInfo.processInfo.environment
+        let words = [role, "\(stage.server.port)", stage.stream, group, log] + arguments
+        environment["PARLEY_REDIS_CHILD"] = words.joined(separator: " ")
+        process.environment = environment
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try await withCheckedThrowingContinuation { (started: CheckedContinuation<Void, any Error>) in
+            // On a thread of its own, because a process inherits the signals that its parent's thread does not take.
+            Thread.detachNewThread {
+                var none = sigset_t()
+                sigemptyset(&none)
+                pthread_sigmask(SIG_SETMASK, &none, nil)
+                do {
+                    try process.run()
+                    started.resume()
+                    process.waitUntilExit()
+                } catch {
+                    started.resume(throwing: error)
+                }
+            }
+        }
+        let child = ChildProcess(id: process.processIdentifier, log: log)
+        let result: Result<Value, any Error>
+        do { result = .success(try await body(child)) } catch { result = .failure(error) }
+        child.signal(SIGCONT)
+        child.signal(SIGKILL)
+        _ = try await isEventually { !process.isRunning }
+        return try result.get()
+    }
+}
+
+@Suite(.enabled(if: ProcessInfo.processInfo.environment["PARLEY_REDIS_CHILD"] != nil)) struct ChildRole {
+    @Test func play() async throws {
+        let words = ProcessInfo.processInfo.environment["PARLEY_REDIS_CHILD"]?.split(separator: " ").map(String.init)
+        guard let words, words.count >= 5, let port = Int(words[1]) else { return }
+        let (role, stream, group, place) = (words[0], words[2], words[3], words[4])
+        let log = open(place, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        @Sendable func say(_ text: String) {
+            let line = Array((text + "\n").utf8)
+            _ = write(log, line, line.count)
+        }
+        let server = RESPConfiguration(endpoint: .host("127.0.0.1", port: port))
+        try await RedisBackend.withBackend(
+            server,
+            stream: StreamConfiguration(stream: stream),
+            logger: quiet
+        ) { backend in
+            let transport = backend.transport
+            switch role {
+            case "poison":
+                _ = try await transport.drain(group, prefetch: 5) { delivery in
+                    say(delivery.message.id)
+                    if delivery.message.id == "poison" { kill(getpid(), SIGKILL) }
+                } until: { _ in
+                    false
+                }
+            case "inbox":
+                try await Self.applyAll(transport, group, database: words[5], say)
+            case "holder":
+                // Holds the first message until it is told that time has passed, and says what became of it.
+                try await transport.withSubscription(to: group, prefetch: 10) { deliveries in
+                    for try await delivery in deliveries {
+                        say("got \(delivery.message.id)")
+                        try await Self.wait { FileManager.default.fileExists(atPath: place + ".go") }
+                        do {
+                            try await transport.settle(delivery.id, .ack)
+                            say("settled \(delivery.message.id)")
+                        } catch {
+                            say("refused \(delivery.message.id) \((error as? MessagingError)?.code.description ?? "")")
+                        }
+                    }
+                }
+            default: say("unknown role")
+            }
+        }
+    }
+
+    /// All at the same time: everything that it was given is in flight.
+    static func applyAll(
+        _ transport: RedisTransport,
+        _ group: String,
+        database: String,
+        _ say: @escaping @Sendable (String) -> Void
+    ) async throws {
+        let backend = try await SQLiteBackend(path: database, logger: quiet)
+        try await transport.withSubscription(to: group, prefetch: 1_000) { deliveries in
+            try await withThrowingTaskGroup(of: Void.self) { handlers in
+                for try await delivery in deliveries {
+                    say("got")
+                    handlers.addTask {
+                        try await Self.apply(delivery, in: backend)
+                        // Whoever kills this process finds a lot that is done and not acknowledged.
+                        if delivery.id.sequence % 3 == 0 { try await transport.settle(delivery.id, .ack) }
+                        say("done")
+                    }
+                }
+            }
+        }
+    }
+
+    static func apply(_ delivery: Delivery, in backend: SQLiteBackend) async throws {
+        let id = delivery.message.id
+        try await backend.withTransaction { transaction in
+            guard try backend.inbox.admit(id, to: "child", in: transaction) else { return }
+            try transaction.execute("INSERT INTO effects (id) VALUES (?)", [.text(id)])
+        }
+    }
+
+    private static func wait(until holds: () -> Bool) async throws {
+        while !holds() {
+            try Task.checkCancellation()
+            try await SystemTimeSource().sleep(for: .milliseconds(20))
+        }
+    }
+}
