@@ -1,7 +1,8 @@
+import Foundation
 import ParleyCore
 import ParleyRESP
+import ProcessTestSupport
 import RedisTestSupport
-import Synchronization
 import Testing
 
 @testable import ParleyRedis
@@ -55,6 +56,28 @@ struct RateLimiterTests {
             try await clock.sleep(for: wait)
             #expect(await limiters[1].ask("key").isAdmitted)
             #expect(await limiters[2].ask("another").remaining == 50)
+        }
+    }
+
+    /// Two processes of their own ask at the same time.
+    @Test(arguments: Engine.all) func processesShareOneCount(_ engine: Engine) async throws {
+        try await RedisServer.withClients(engine) { server, _ in
+            let texts = try await withThrowingTaskGroup(of: String.self) { group in
+                for _ in 0..<2 {
+                    group.addTask {
+                        let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().path
+                        let arguments = ["--testing-library", "swift-testing", "--filter", "ParleyRedisTests.RateRole"]
+                        let role = ["PARLEY_REDIS_RATE": "\(server.port)"]
+                        return try await Subprocess.run(program, arguments, role).output
+                    }
+                }
+                return try await group.reduce(into: [String]()) { $0.append($1) }
+            }
+            let counts = texts.flatMap { $0.split(separator: "\n") }.compactMap { line -> Int? in
+                line.hasPrefix("admitted ") ? Int(line.dropFirst(9)) : nil
+            }
+            #expect(counts.count == 2)
+            #expect(counts.reduce(0, +) == 51)
         }
     }
 
@@ -174,5 +197,25 @@ struct RateLimiterTests {
             #expect(decision.isAdmitted)
             #expect(decision.failure?.code == .wrongType)
         }
+    }
+}
+
+/// The part of another process in a test.
+@Suite(.enabled(if: ProcessInfo.processInfo.environment["PARLEY_REDIS_RATE"] != nil)) struct RateRole {
+    @Test func ask() async throws {
+        let port = try #require(ProcessInfo.processInfo.environment["PARLEY_REDIS_RATE"].flatMap { Int($0) })
+        let server = RESPConfiguration(endpoint: .host("127.0.0.1", port: port))
+        let admitted = try await withClient(server) { client in
+            let limiter = RedisRateLimiter(
+                client: client,
+                limit: RateLimit(1, per: .seconds(3_600), burst: 50),
+                whenUnavailable: .refuse,
+                deadline: .seconds(10)
+            )
+            var count = 0
+            for _ in 0..<40 where await limiter.ask("k").isAdmitted { count += 1 }
+            return count
+        }
+        print("\nadmitted \(admitted)")
     }
 }

@@ -191,6 +191,53 @@ struct SagaStoreTests {
         }
     }
 
+    /// What a coordinator does after an error: a broken saga must not keep it from the others for ever.
+    @Test func aBrokenSagaDoesNotHideTheOthersOfItsOwner() async throws {
+        try await Self.withStore { client, store in
+            try await store.renew(owner: "w", lease: .seconds(60))
+            for id in ["1", "2"] { try await Self.create(Self.instance(id, owner: "w"), store) }
+            try await client.send(["HSET", "{parley-sagas}:saga:1", "effects", "["])
+            try await client.send(["HSET", "saga:order:1", "note", "x"])
+            try await client.send(["HSET", "saga:order:2", "note", "x"])
+            #expect(try await store.edits().map(\.saga.id) == ["2"])
+            try await store.reject(try #require(try await store.edits().first), by: "bob", because: "so")
+            try await Self.create(Self.instance("3", owner: "w"), store)
+            #expect(try await store.instances(matching: SagaQuery(owner: "w")).map(\.id) == ["3"])
+        }
+    }
+
+    @Test func brokenSagasOfAnOwnerArePutAside() async throws {
+        try await Self.withStore { client, store in
+            for id in ["1", "2"] { try await Self.create(Self.instance(id, owner: "w"), store) }
+            try await client.send(["HSET", "{parley-sagas}:saga:1", "effects", "["])
+            #expect(try await store.instances(matching: SagaQuery(owner: "w")).map(\.id) == ["2"])
+            #expect(try await client.send(["SMEMBERS", "{parley-sagas}:owned:w"]).elements?.count == 1)
+        }
+    }
+
+    /// Either a step is made whole, with its place in every index and its hash, or not at all.
+    @Test(arguments: Engine.all) func aServerWithoutMemoryMakesNoHalves(_ engine: Engine) async throws {
+        try await RedisServer.withClients(engine) { _, clients in
+            let client = clients.open().client
+            let store = RedisSagaStore(client: client, logger: quiet)
+            let saga = Self.instance("1", owner: "w")
+            try await Self.create(saga, store)
+            try await client.send(["CONFIG", "SET", "maxmemory", "1"])
+            let keys = try await client.send(["DBSIZE"]).integer
+            let error = try await #require(throws: RESPError.self) { try await Self.create(Self.instance("2"), store) }
+            #expect(error.code == .outOfMemory)
+            #expect(try await client.send(["DBSIZE"]).integer == keys)
+            let next = Self.moved(saga)
+            let outcome = try? await store.commit(saga) { _ in next }
+            try await client.send(["CONFIG", "SET", "maxmemory", "0"])
+            let stored = try #require(try await store.instances(matching: SagaQuery(status: .running)).first)
+            #expect(stored == (outcome == .written(next.instance) ? next.instance : saga))
+            #expect(try await store.instances(matching: SagaQuery(owner: "w")) == [stored])
+            #expect(try await store.edits().isEmpty)
+            #expect(try await client.send(["HGET", "saga:order:1", "state"]).string == stored.state)
+        }
+    }
+
     @Test func aSagaThatWasDeletedByHandIsForgotten() async throws {
         try await Self.withStore { client, store in
             for (id, owner) in [("1", nil), ("2", "ghost")] {
