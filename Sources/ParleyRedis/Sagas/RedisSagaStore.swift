@@ -18,9 +18,9 @@ public import ParleySagas
 ///   as the server is away; it is made once. The caller's deadline and cancellation end that.
 ///
 /// ## What it cannot promise
-/// - It is as durable as the server, see the guide's page on Redis: with `appendfsync everysec` the loss of a machine,
-///   and with replicas a fail-over, can take back steps that were committed. Actions are then asked for again under the
-///   same idempotency keys. The authority for sagas that move money is SQLite or PostgreSQL.
+/// - It is as durable as the server, see the guide's page on Redis: with `appendfsync everysec` a crash, and with
+///   replicas a fail-over, can take back steps that were committed. Actions are then asked for again under the same
+///   idempotency keys. The authority for sagas that move money is SQLite or PostgreSQL.
 /// - It lies on one node. In a cluster the hashes need the store's hash tag, see ``SagaHashes/prefix``.
 ///
 /// Errors: ``SagaError`` with `corrupt` for a saga that cannot be read, and with `conflict` when a new saga's key or id
