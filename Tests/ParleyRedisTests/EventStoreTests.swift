@@ -37,7 +37,9 @@ struct EventStoreTests {
 
     /// The server dies again and again while appenders repeat what they do not know the outcome of.
     @Test(arguments: Engine.all) func nothingIsLostOrDoubledWhenTheServerDies(_ engine: Engine) async throws {
-        try await RedisServer.withClients(engine, options: ["--appendonly", "yes"]) { server, clients in
+        try await RedisServer.withClients(engine, options: ["--appendonly", "yes", "--appendfsync", "always"]) {
+            server,
+            clients in
             let total = 40
             let done = Guarded(0)
             let store = RedisEventStore(client: clients.open().client)

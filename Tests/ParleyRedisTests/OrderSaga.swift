@@ -141,12 +141,13 @@ struct SagaShop: Sendable {
         _ engine: Engine = .redis,
         options: [String] = [],
         coordinators: Int = 1,
+        commandTimeout: Duration = .seconds(10),
         _ body: @Sendable (SagaShop) async throws -> Void
     ) async throws {
         try await RedisServer.withClients(engine, options: options) { server, clients in
             let shop = Shop()
             let all = try (0..<coordinators).map { _ in
-                let client = clients.open().client
+                let client = clients.open { $0.commandTimeout = commandTimeout }.client
                 let store = RedisSagaStore(client: client, hashes: OrderSaga.hashes, logger: quiet)
                 let coordinator = SagaCoordinator(
                     store: store,

@@ -33,8 +33,12 @@ final class Clients: Sendable {
     private init(_ configuration: RESPConfiguration) { self.configuration = configuration }
 
     /// A new client that runs, and how to end it.
-    func open() -> (client: RESPClient, close: @Sendable () async -> Void) {
-        let order = Order(client: RESPClient(self.configuration, logger: quiet), end: Signal())
+    func open(
+        _ configure: (inout RESPConfiguration) -> Void = { _ in }
+    ) -> (client: RESPClient, close: @Sendable () async -> Void) {
+        var configuration = self.configuration
+        configure(&configuration)
+        let order = Order(client: RESPClient(configuration, logger: quiet), end: Signal())
         self.orders.continuation.yield(order)
         return (order.client, { order.end.ring() })
     }

@@ -1,7 +1,8 @@
 import ParleyCore
 import ParleyEventStore
-import ParleySQLite
 import Testing
+
+@testable import ParleySQLite
 
 /// What the event store of SQLite promises beside the port: events and business rows in one transaction.
 @Suite("SQLite's event store", .timeLimit(.minutes(1)))
@@ -127,10 +128,10 @@ struct EventStoreTests {
 
     @Test func aFileOfTheVersionBeforeIsBroughtUp() async throws {
         let folder = try Folder()
-        let before = try await folder.backend()
-        await before.close()
-        // What the version before had made.
-        try await run("sqlite3", [folder.database, "DROP TABLE parley_event; PRAGMA user_version = 1"])
+        let version = try #require(Schema.migrations.firstIndex(of: EventSchema.statements))
+        let pragmas = ["PRAGMA application_id = \(DatabaseOpening.applicationID)", "PRAGMA user_version = \(version)"]
+        let statements = Schema.migrations[..<version].flatMap { $0 } + pragmas
+        try await run("sqlite3", [folder.database, statements.joined(separator: ";\n")])
         let backend = try await folder.backend()
         let stream = try #require(StreamName("s"))
         #expect(try await backend.events.append(Self.events(1), to: stream, expecting: .any).lastVersion == 1)

@@ -10,8 +10,9 @@ public import ParleyRESP
 /// - Everything can be read with the server's own tools: `XRANGE {parley-events}:all - +`.
 ///
 /// ## What it cannot promise
-/// - It is as durable as the server: `appendfsync always` for every append that has returned, `everysec` for all but
-///   about the last second when the machine dies. A fail-over to a replica can lose appends that have returned.
+/// - It is as durable as the server: `appendfsync always` keeps every append that has returned; `everysec` may lose the
+///   last second or two, when the machine dies and, while the disk is slow, when the server's process does. A fail-over
+///   to a replica can lose appends that have returned.
 /// - A store lies on one node: in a cluster its prefix must have a hash tag, as the standard one has.
 /// - Everything is in memory; nothing is ever removed by the store.
 ///

@@ -1,3 +1,4 @@
+internal import Logging
 internal import ParleyCore
 internal import ParleyRESP
 public import ParleySagas
@@ -6,12 +7,14 @@ extension RedisSagaStore {
     /// The sagas whose hash somebody else has changed, by age; parks those that go on. It looks at every saga, in small
     /// pages: a question for people, not for a loop.
     ///
-    /// The hash of a saga that has ended may be cleared away; that is no edit.
+    /// The hash of a saga that has ended may be cleared away; that is no edit. A saga that cannot be read is logged,
+    /// and the others are shown.
     ///
     /// - Parameter limit: 1 to 1,000.
     public func edits(limit: Int = 100) async throws -> [SagaEdit] {
         let limit = min(1_000, max(1, limit))
         var edits: [SagaEdit] = []
+        var seen: Set<String> = []
         var offset = 0
         while edits.count < limit {
             let reply = try await self.client.eval(
@@ -28,7 +31,17 @@ extension RedisSagaStore {
                 let fields = SagaRecord.fields(words[2])
                 let isWhole = fields.count == words[2].pairs?.count
                 let found = isWhole ? type : "hash with field names that are not UTF-8"
-                if let edit = try SagaEdit(record: record, key: key, type: found, now: fields) { edits.append(edit) }
+                guard seen.insert(key).inserted else { continue }
+                do {
+                    if let edit = try SagaEdit(record: record, key: key, type: found, now: fields) {
+                        edits.append(edit)
+                    }
+                } catch {
+                    self.logger.error(
+                        "A saga with an edited hash cannot be read; correct it to see the edit.",
+                        metadata: ["error": "\(error)"]
+                    )
+                }
             }
             guard let count = parts.first?.integer, count == Self.page else { break }
             offset += Self.page

@@ -14,7 +14,10 @@ extension RedisSagaStore {
             var found: [SagaInstance] = []
             for start in stride(from: 0, to: ids.count, by: Self.page) {
                 let page = ids[start..<min(ids.count, start + Self.page)]
-                found += try await self.load(Array(page)).filter { query.matches($0) }
+                // A coordinator asks so for what it may have lost, and must not be kept from it by one that is broken.
+                found += try await self.load(Array(page), shelvesBroken: query.owner != nil).filter {
+                    query.matches($0)
+                }
             }
             found.sort {
                 ($0.status == .stuck ? 0 : 1, $0.createdAt, $0.id) < ($1.status == .stuck ? 0 : 1, $1.createdAt, $1.id)
@@ -58,27 +61,34 @@ extension RedisSagaStore {
         _ isWanted: (SagaInstance) -> Bool
     ) async throws -> [SagaInstance] {
         var found: [SagaInstance] = []
+        // One that moves within the index meanwhile may come by twice.
+        var seen: Set<String> = []
         var offset = 0
         while found.count < limit {
             let reply = try await self.client.send([
                 "ZRANGE", RESPArgument(index), RESPArgument(offset), RESPArgument(offset + Self.page - 1),
             ])
             let ids = reply.elements?.compactMap(\.string) ?? []
-            found += try await self.load(ids).filter(isWanted)
+            found += try await self.load(ids.filter { seen.insert($0).inserted }).filter(isWanted)
             guard ids.count == Self.page else { break }
             offset += Self.page
         }
         return Array(found.prefix(limit))
     }
 
-    private func load(_ ids: [String]) async throws -> [SagaInstance] {
+    private func load(_ ids: [String], shelvesBroken: Bool = false) async throws -> [SagaInstance] {
         guard !ids.isEmpty else { return [] }
         let keys = ids.map { self.keys.saga($0) }
         let replies = try await self.client.pipeline(keys.map { ["HGETALL", RESPArgument($0)] })
         var sagas: [SagaInstance] = []
-        for (key, reply) in zip(keys, replies) {
+        for (id, reply) in zip(ids, replies) {
             let fields = SagaRecord.fields(try reply.get())
-            if !fields.isEmpty { sagas.append(try SagaRecord.read(fields, key: key)) }
+            guard !fields.isEmpty else { continue }
+            do {
+                sagas.append(try SagaRecord.read(fields, key: self.keys.saga(id)))
+            } catch  where shelvesBroken {
+                try await self.shelve(id, because: error)
+            }
         }
         return sagas
     }

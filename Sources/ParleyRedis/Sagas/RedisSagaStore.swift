@@ -18,9 +18,9 @@ public import ParleySagas
 ///   as the server is away; it is made once. The caller's deadline and cancellation end that.
 ///
 /// ## What it cannot promise
-/// - It is as durable as the server, see the guide's page on Redis: with `appendfsync everysec` the loss of a machine,
-///   and with replicas a fail-over, can take back steps that were committed. Actions are then asked for again under the
-///   same idempotency keys. The authority for sagas that move money is SQLite or PostgreSQL.
+/// - It is as durable as the server, see the guide's page on Redis: with `appendfsync everysec` a crash, and with
+///   replicas a fail-over, can take back steps that were committed. Actions are then asked for again under the same
+///   idempotency keys. The authority for sagas that move money is SQLite or PostgreSQL.
 /// - It lies on one node. In a cluster the hashes need the store's hash tag, see ``SagaHashes/prefix``.
 ///
 /// Errors: ``SagaError`` with `corrupt` for a saga that cannot be read, and with `conflict` when a new saga's key or id
@@ -72,7 +72,7 @@ public final class RedisSagaStore: SagaStore {
     ) throws -> SagaInstance? {
         let transaction = try RedisTransaction.require(transaction)
         let businessKey = self.keys.business(instance.businessKey, of: instance.type)
-        if let own = transaction.created[businessKey] as? SagaInstance { return own }
+        if let own = transaction.created[businessKey] { return own }
         if let bytes = try transaction.string(businessKey) {
             let key = self.keys.saga(String(decoding: bytes, as: UTF8.self))
             return try SagaRecord.read(try transaction.hash(key), key: key)
@@ -187,19 +187,19 @@ public final class RedisSagaStore: SagaStore {
             do {
                 claim.instances.append(try SagaRecord.read(fields, key: self.keys.saga(id)))
             } catch {
-                // Not to be claimed again and again, and not in the way of the others: a person must look.
-                self.logger.error(
-                    "A saga cannot be read and was put aside; nobody drives it until it is corrected.",
-                    metadata: ["error": "\(error)"]
-                )
-                _ = try await self.client.eval(
-                    SagaScripts.shelve,
-                    keys: [self.keys.prefix],
-                    arguments: [RESPArgument(id)]
-                )
+                try await self.shelve(id, because: error)
             }
         }
         return claim
+    }
+
+    /// What cannot be read is not to be claimed again and again, and is in nobody's way: a person must look.
+    func shelve(_ id: String, because error: any Error) async throws {
+        self.logger.error(
+            "A saga cannot be read and was put aside; nobody drives it until it is corrected.",
+            metadata: ["error": "\(error)"]
+        )
+        _ = try await self.client.eval(SagaScripts.shelve, keys: [self.keys.prefix], arguments: [RESPArgument(id)])
     }
 
     public func renew(owner: String, lease: Duration) async throws {

@@ -1,5 +1,6 @@
 public import ParleyCore
 internal import ParleyRESP
+internal import ParleySagas
 
 /// A transaction on Redis or Valkey: reads now, writes when the scope ends, all of them or none.
 ///
@@ -53,7 +54,7 @@ public final class RedisTransaction: Transaction {
     /// What this run has relied on: unchanged at the end, or it runs again.
     private(set) var used: Set<Read> = []
     /// The sagas that it has created, by the key of their business key.
-    var created: [String: any Sendable] = [:]
+    var created: [String: SagaInstance] = [:]
 
     init(found: [Read: Found]) { self.found = found }
 
