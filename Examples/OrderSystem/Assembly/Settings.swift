@@ -3,6 +3,7 @@ internal import Foundation
 internal import Logging
 internal import ParleyCore
 internal import ParleyDiscovery
+internal import ParleyRESP
 
 /// What every command that runs services is told.
 struct Settings: ParsableArguments {
@@ -27,6 +28,15 @@ struct Settings: ParsableArguments {
     )
     var saga = ProcessInfo.processInfo.environment["SAGA_STYLE"].flatMap(SagaStyle.init) ?? .orchestration
 
+    @Option(
+        help: ArgumentHelp(
+            "Redis or Valkey on which order-service shows its sagas: HGETALL saga:order:<id>. They stay in its file. "
+                + "redis://user:password@host:port/database, or MIRROR_URL.",
+            valueName: "url"
+        )
+    )
+    var mirror: String?
+
     @Option(help: "Address to listen on.")
     var host = ProcessInfo.processInfo.environment["HOST"] ?? "127.0.0.1"
 
@@ -38,6 +48,7 @@ struct Settings: ParsableArguments {
             throw ValidationError("--log-level '\(self.logLevel)' is no level; see --help")
         }
         _ = try self.chosenBroker()
+        _ = try self.chosenMirror()
         if let style = ProcessInfo.processInfo.environment["SAGA_STYLE"], SagaStyle(rawValue: style) == nil {
             throw ValidationError("SAGA_STYLE is '\(style)'; write orchestration or choreography")
         }
@@ -46,6 +57,18 @@ struct Settings: ParsableArguments {
     /// `nil` is a file.
     func chosenBroker() throws -> Bus.Broker? {
         try (self.broker ?? ProcessInfo.processInfo.environment["BROKER_URL"]).map { try Bus.Broker($0) }
+    }
+
+    /// `nil`: the sagas are shown nowhere else.
+    func chosenMirror() throws -> RESPConfiguration? {
+        guard let url = self.mirror ?? ProcessInfo.processInfo.environment["MIRROR_URL"] else { return nil }
+        guard var server = try? RESPConfiguration(url: url) else {
+            throw ValidationError("--mirror is not of the form redis://user:password@host:port/database")
+        }
+        server.clientName = "order-system"
+        // Nothing that customers wait for needs it.
+        server.commandTimeout = .seconds(2)
+        return server
     }
 
     func logger(_ label: String) -> Logger {

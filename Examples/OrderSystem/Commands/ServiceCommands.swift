@@ -16,6 +16,7 @@ struct Up: AsyncParsableCommand {
               order-system up --without payment-service    to see what happens when a participant is down
               order-system up --saga choreography          nobody leads: the services react to each other's events
               order-system up --broker amqp://guest:guest@localhost/%2F    events over RabbitMQ
+              order-system up --mirror redis://localhost:6379    then redis-cli HGETALL saga:order:<id>
             """
     )
 

@@ -10,6 +10,7 @@ internal import ParleySagas
 /// Each intervention names who asks for it: the caller's `X-Service`, or `by` in the body.
 struct AdminRoutes: Sendable {
     let sagas: any SagaInspector
+    let mirror: OrderMirror?
 
     private struct Ask: Codable, Sendable {
         var state: String?
@@ -30,6 +31,11 @@ struct AdminRoutes: Sendable {
         let admin = router.group("admin/sagas")
         admin.post(":id/replay") { request, context in
             let ask = try await request.decode(as: Ask.self, context: context)
+            let id = try context.parameters.require("id")
+            // The guide's two steps: the state was set in the saga's hash, and this sets the saga going.
+            if ask.from == nil, let edit = try await self.answering({ try await self.mirror?.decidable(id) }) {
+                return try await self.perform(SagaIntervention(.setState, edit.state), ask, context, taking: edit)
+            }
             return try await self.perform(SagaIntervention(.replay, ask.from), ask, context)
         }
         admin.post(":id/state") { request, context in
@@ -41,14 +47,18 @@ struct AdminRoutes: Sendable {
                     detail: "'state' says which state to set."
                 )
             }
-            return try await self.perform(SagaIntervention(.setState, state), ask, context)
+            let answer = try await self.perform(SagaIntervention(.setState, state), ask, context)
+            // Said in words, so whatever was set in the hash is settled.
+            await self.mirror?.settle(answer.saga)
+            return answer
         }
     }
 
     private func perform(
         _ intervention: SagaIntervention,
         _ ask: Ask,
-        _ context: ParleyRequestContext
+        _ context: ParleyRequestContext,
+        taking edit: OrderMirror.Decidable? = nil
     ) async throws -> Answer {
         let names = [ask.by, RequestContext.current?.caller].compactMap(\.self).filter { !$0.isEmpty }
         guard !names.isEmpty else {
@@ -61,20 +71,37 @@ struct AdminRoutes: Sendable {
         guard let reason = ask.reason, reason.contains(where: { !$0.isWhitespace }) else {
             throw ProblemError(.unprocessableContent, code: "missing_reason", detail: "'reason' says why; it is kept.")
         }
-        do {
-            let report = try await self.sagas.intervene(
-                intervention,
-                on: try context.parameters.require("id"),
-                by: String(names.joined(separator: ", through ").prefix(200)),
-                because: String(reason.prefix(2_000)),
-                isDryRun: false
-            )
+        let (person, because) = (names.joined(separator: ", through "), reason)
+        let note = edit.map { " (set in '\($0.key)')" } ?? ""
+        return try await self.answering {
+            func intervene(isDryRun: Bool) async throws -> SagaInterventionReport {
+                try await self.sagas.intervene(
+                    intervention,
+                    on: try context.parameters.require("id"),
+                    by: String(person.prefix(200)),
+                    because: String(because.prefix(2_000)) + note,
+                    isDryRun: isDryRun
+                )
+            }
+            if let edit {
+                // What would be refused is left as it is, to be corrected. Taken first: should this process die before
+                // the commit, the hash says truly that nothing was done.
+                _ = try await intervene(isDryRun: true)
+                try await self.mirror?.take(edit)
+            }
+            let report = try await intervene(isDryRun: false)
             return Answer(
                 saga: report.saga,
                 intervention: report.intervention,
                 effects: report.effects,
                 warnings: report.warnings
             )
+        }
+    }
+
+    private func answering<Value>(_ body: () async throws -> Value) async throws -> Value {
+        do {
+            return try await body()
         } catch let error as SagaError {
             switch error.code {
             case .unknownSaga: throw ProblemError(.notFound, code: "unknown_saga", detail: error.message)

@@ -26,6 +26,12 @@ struct OrderStore: Sendable {
         "ALTER TABLE orders ADD COLUMN turned_back TEXT",
     ]
 
+    /// What tells this file from others; a copy of it must not run beside it.
+    static let fileID = [
+        "CREATE TABLE file_id (id TEXT NOT NULL)",
+        "INSERT INTO file_id (id) VALUES (lower(hex(randomblob(16))))",
+    ]
+
     /// An order with this idempotency key exists.
     struct Duplicate: Error {
         var orderID: String

@@ -19,6 +19,7 @@ struct Orders: Sendable {
     /// Who leads the orders that are placed now.
     let style: SagaStyle
     let sagas: any SagaInspector
+    let mirror: OrderMirror?
 
     var router: ParleyRouter {
         let router = ParleyRouter(service: "order-service")
@@ -27,7 +28,7 @@ struct Orders: Sendable {
         orders.get { request, _ in try await self.list(request) }
         orders.get("summary") { _, _ in try await self.store.counts() }
         orders.get(":id") { _, context in try await self.show(context.parameters.require("id")) }
-        AdminRoutes(sagas: self.sagas).add(to: router)
+        AdminRoutes(sagas: self.sagas, mirror: self.mirror).add(to: router)
         return router
     }
 
@@ -162,6 +163,7 @@ struct Orders: Sendable {
             return try await self.showFlow(order)
         }
         if saga.status == .stuck { order.attention = saga.reason ?? "stuck" }
+        if let edit = await self.mirror?.shownEdit(of: saga) { order.attention = edit }
         order.history = try await self.history(of: order, saga)
         return order
     }
@@ -258,6 +260,7 @@ extension Assembly {
         let backend = try await self.openDatabase(of: .orderService)
         try await backend.migrate("order-service/1", OrderStore.schema)
         try await backend.migrate("order-service/2", OrderStore.flowSchema)
+        try await backend.migrate("order-service/3", OrderStore.fileID)
         let store = OrderStore(backend: backend)
         let client = ServiceClient(
             configuration: Self.clientConfiguration,
@@ -294,7 +297,8 @@ extension Assembly {
             client: client,
             ids: .shared,
             style: style,
-            sagas: SQLiteSagaInspector(backend, logger: logger)
+            sagas: SQLiteSagaInspector(backend, logger: logger),
+            mirror: try await self.mirrorSagas(of: backend)
         )
         self.addHTTP(.orderService, port: port, router: orders.router)
     }

@@ -6,7 +6,7 @@ public import ParleySagas
 ///
 /// Errors: ``SagaError`` with `corrupt` for a row that cannot be read (it names the row), ``SQLiteError`` for the file.
 public final class SQLiteSagaStore: SagaStore {
-    private let core: SQLiteCore
+    let core: SQLiteCore
 
     init(core: SQLiteCore) {
         self.core = core
