@@ -316,6 +316,9 @@ import Testing
         }
         #expect(error?.code == .corrupt)
         #expect(error?.message.contains("parley_saga, row 'saga-bad'") == true)
+        // Nor is it in the way of what shows sagas elsewhere.
+        let shown = try await backend.sagas.changes(after: nil, including: ["saga-bad", "saga-good"], limit: 10)
+        #expect(shown.instances.map(\.id) == ["saga-good"])
         await backend.close()
     }
 

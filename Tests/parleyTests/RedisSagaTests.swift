@@ -256,6 +256,21 @@ import Testing
         }
     }
 
+    /// It takes the question, and says nothing for as long as a person waits.
+    @Test func aServerThatDoesNotAnswer() async throws {
+        try await OrderApplication.with { shop in
+            try await shop.startWaiting("123")
+            try await shop.cli("HSET", "saga:order:123", "state", "COMPENSATE_INVENTORY")
+            try await shop.cli("CLIENT", "PAUSE", "60000", "WRITE")
+            let silent = try await shop.parley("accept", "123", "--reason", "r")
+            #expect(silent.status == 1 && silent.error.contains("deadlineExceeded"), "\(silent.error)")
+            #expect(silent.error.contains("whether it was done is not known: see parley sagas show 123"))
+            try await shop.cli("CLIENT", "UNPAUSE")
+            #expect(try await shop.rows("list").first?["status"] as? String == "edited")
+            #expect(try await shop.parley("accept", "123", "--reason", "r").status == 0)
+        }
+    }
+
     /// Several stores on one server are told apart by prefix and database.
     @Test func prefixesAndDatabases() async throws {
         try await OrderApplication.with(prefix: "{shop} b", database: 3) { shop in

@@ -91,7 +91,7 @@ public struct RedisSagaInspector: SagaInspector {
                 error.message += ": parley sagas show \(name)"
                 throw error
             } catch var error as RESPError where error.retry == .mayHaveRun && !isDryRun {
-                error.message += "; it may have been done all the same: see parley sagas show \(name)"
+                error.message += "; whether it was done is not known: see parley sagas show \(name)"
                 throw error
             }
         }
