@@ -318,8 +318,8 @@ extension GroupConsumer {
 
     // MARK: The group on the server
 
-    /// Makes the group when somebody has deleted it, or the stream with it: from the beginning of what there is. What was
-    /// handled comes again, and an inbox knows it; what lay aside, or with another process, would otherwise be lost.
+    /// Makes the group when somebody has deleted it, or the stream with it: from the beginning of what there is. What
+    /// was handled comes again, and an inbox knows it; what lay aside, or with another process, would be lost.
     private func makeGroup() async throws {
         do throws(RESPError) {
             try await self.link.client.xgroupCreate(self.link.keys.stream, self.name, from: .after(.zero))

@@ -42,7 +42,7 @@ public struct StreamConfiguration: Sendable {
     public var sharing: Sharing
     public var retention: Retention
     /// How many messages of a group a process may hold, handed out or not; 1 to 10,000. No more than there is room for
-    /// are asked for. What waits for a time, and what waits behind it because it has the same key, does not count, until
+    /// are asked for. What waits for a time, and what waits behind it because it has the same key, does not count until
     /// there is ten times as much in all: one key whose first message is tried again later does not stop the others.
     public var window: Int
     /// A message without a key that waits for longer is laid aside on the server, where it takes no room of the

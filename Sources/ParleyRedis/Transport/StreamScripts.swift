@@ -24,8 +24,8 @@ enum StreamScripts {
         """
 
     /// A sign of life. Renews, or takes, the role of the one that hands out (when `ARGV[4]` is 1), and every entry's
-    /// lease. `JUSTID` resets the idle time and does not count as a delivery. Without the role it gives everything back:
-    /// kept, it would be nobody's, and the one that has the role would go on with what comes behind it.
+    /// lease. `JUSTID` resets the idle time and does not count as a delivery. Without the role it gives everything
+    /// back: kept, it would be nobody's, and the one that has the role would go on with what comes behind it.
     ///
     /// KEYS: stream, active, groups. ARGV: group, me, lease in ms, 1 or 0, the consumer of what was given back, idle of
     /// that in ms, then id and count… → {whether it is active, ids that are no longer its own, ids that nobody has or
@@ -64,10 +64,10 @@ enum StreamScripts {
     /// Takes over what has shown no sign of life, from a cursor on: at most one page of the pending list is looked at.
     /// The count of deliveries stays: it is written when the handler gets the message.
     ///
-    /// KEYS: stream, waits, parked, active. ARGV: group, me, minimum idle in ms, cursor ('-' for the beginning), page, at
-    /// most how many, 1 to take what is other Parley processes' at once (with the role only), the parking consumer, the
-    /// prefix of Parley's consumers, at most how many bytes → {next cursor ('' at the end), {id, count, fields, ms until
-    /// it is due or false}…, ids that are gone}
+    /// KEYS: stream, waits, parked, active. ARGV: group, me, minimum idle in ms, cursor ('-' for the beginning), page,
+    /// at most how many, 1 to take what is other Parley processes' at once (with the role only), the parking consumer,
+    /// the prefix of Parley's consumers, at most how many bytes → {next cursor ('' at the end), {id, count, fields, ms
+    /// until it is due or false}…, ids that are gone}
     static let claim = RESPScript(
         isMine + now + """
             if ARGV[7] == '1' and redis.call('GET', KEYS[4]) ~= me then return {'', {}, {}} end

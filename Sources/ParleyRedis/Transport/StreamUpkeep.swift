@@ -5,7 +5,7 @@ internal import ParleyMessaging
 internal import ParleyRESP
 internal import Synchronization
 
-/// What has to be done now and then: metrics, by every process; trimming and dismissing consumers that are gone, by one.
+/// What has to be done now and then: metrics, by every process; trimming and dismissing dead consumers, by one.
 final class StreamUpkeep: Sendable {
     private let link: StreamLink
     private let groups = Mutex<[String: StreamMetrics.Group]>([:])
