@@ -113,7 +113,20 @@ public final class RESPConnection: RESPExecutor {
             isBounded = true
         }
         let instant = isBounded ? self.now &+ limit.nanosecondsClamped : nil
-        return try await self.submit(commands, deadline: instant, blocks: blocks).get()
+        let replies = try await self.submit(commands, deadline: instant, blocks: blocks).get()
+        if replies.contains(where: { Self.saysReplica($0) }) {
+            // The same address may lead to another server now, or another address to the master.
+            self.isTainted.store(true, ordering: .relaxed)
+            if self.isShared { self.retire() }
+        }
+        return replies
+    }
+
+    /// A write that a replica refused, or a wait that ended because its master became one.
+    private static func saysReplica(_ reply: RESPValue) -> Bool {
+        guard let refusal = reply.errorMessage else { return false }
+        return refusal.hasPrefix("READONLY")
+            || (refusal.hasPrefix("UNBLOCKED") && refusal.contains("instance state changed"))
     }
 
     private func check(_ command: RESPCommand) throws(RESPError) {
@@ -310,7 +323,7 @@ public final class RESPConnection: RESPExecutor {
                     core.startup = nil
                 case .handshakeRefused(let step):
                     let refusal = RESPError(
-                        refusal: value.errorMessage ?? "",
+                        refusal: self.configuration.withoutSecrets(value.errorMessage ?? ""),
                         command: self.configuration.command(for: step).name,
                         server: self.configuration.endpoint.description
                     )
