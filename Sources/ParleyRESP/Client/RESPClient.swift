@@ -37,6 +37,7 @@ public final class RESPClient: RESPExecutor, Service {
     private let time: any TimeSource
     private let random: any RandomSource
     private let connector: RESPConnector
+    let knowledge = CommandKnowledge()
     private let state: Mutex<State>
     /// Rings when a connection came, went or was given back, and when the client stops.
     private let changed = Signal()
@@ -121,6 +122,8 @@ public final class RESPClient: RESPExecutor, Service {
                 let isWanted = self.state.withLock { state in
                     state.failure = nil
                     state.shared[slot] = connection
+                    // It may be another server, or the same one with another version.
+                    self.knowledge.forget()
                     if case .running = state.phase { return true }
                     return false
                 }
@@ -185,6 +188,8 @@ public final class RESPClient: RESPExecutor, Service {
         }
         for connection in busy { connection.retire() }
         for connection in idle { connection.abort() }
+        // Once more, for what was asked on one of those in between.
+        if !busy.isEmpty { self.knowledge.forget() }
     }
 
     private func pause(for duration: Duration) async {

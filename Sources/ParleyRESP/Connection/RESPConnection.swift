@@ -385,6 +385,12 @@ public final class RESPConnection: RESPExecutor {
             var start = cause
             if start.retry == .mayHaveRun || start.code == .connectionLost { start.retry = .notSent }
             if start.code == .protocolViolation { start.retry = .permanent }
+            if core.outcome == nil, start.code == .connectionLost, let tls = self.configuration.tls,
+                tls.certificate == nil
+            {
+                // Its reason can be lost when it closes with our first command unread.
+                start.message += "; a server that demands a client certificate may end it like this, too"
+            }
             if core.outcome == nil { core.outcome = start }
             defer { core.startup = nil }
             return core.startup.map { ($0, start) }
