@@ -221,6 +221,7 @@ import Testing
     @Test func whatIsKnownIsForgottenWithTheConnection() async throws {
         try await FakeServer.with { command, connection in
             if let answer = FakeServer.handshake(command) { return answer }
+            if command.first == "GET" { return .bytes("_\r\n") }
             if command.first == "COMMAND" {
                 return .bytes(connection == 0 ? "*1\r\n*-1\r\n" : "*1\r\n*1\r\n+xnack\r\n")
             }
@@ -228,6 +229,8 @@ import Testing
         } _: { server in
             try await withClient(server.configuration) { client in
                 func questions() -> Int { server.commands.filter { $0 == ["COMMAND", "INFO", "XNACK"] }.count }
+                // So that the connection is there, whose coming makes it forget.
+                _ = try await client.get("k")
                 #expect(try await !client.supports("XNACK"))
                 #expect(try await !client.supports("xnack"))
                 #expect(questions() == 1)

@@ -37,6 +37,7 @@ public final class RESPClient: RESPExecutor, Service {
     private let time: any TimeSource
     private let random: any RandomSource
     private let connector: RESPConnector
+    private let redirections: RedirectionFollower
     let knowledge = CommandKnowledge()
     private let state: Mutex<State>
     /// Rings when a connection came, went or was given back, and when the client stops.
@@ -53,6 +54,7 @@ public final class RESPClient: RESPExecutor, Service {
         self.time = time
         self.random = random
         self.connector = RESPConnector(configuration, time: time)
+        self.redirections = RedirectionFollower(configuration, time: time)
         self.state = Mutex(State(shared: Array(repeating: nil, count: configuration.sharedConnections)))
     }
 
@@ -83,10 +85,12 @@ public final class RESPClient: RESPExecutor, Service {
             }
             // What is still leased was told to finish.
             for connection in self.state.withLock({ Array($0.leased.values) }) { await connection.waitUntilClosed() }
+            await self.redirections.waitUntilClosed()
         } onCancel: {
             self.stop()
             let open = self.state.withLock { state in state.shared.compactMap { $0 } + state.leased.values }
             for connection in open { connection.abort() }
+            self.redirections.abort()
         }
     }
 
@@ -99,6 +103,7 @@ public final class RESPClient: RESPExecutor, Service {
         }
         for connection in busy { connection.retire() }
         for connection in idle { connection.abort() }
+        self.redirections.retire()
         self.changed.ring()
     }
 
@@ -213,7 +218,18 @@ public final class RESPClient: RESPExecutor, Service {
         while true {
             let connection = try await self.sharedConnection(until: limit)
             do {
-                return try await connection.execute(commands, deadline: Deadline(limit))
+                let replies = try await connection.execute(commands, deadline: Deadline(limit))
+                guard self.configuration.followsRedirections, commands.count == 1, replies.count == 1 else {
+                    return replies
+                }
+                return [
+                    try await self.redirections.follow(
+                        replies[0],
+                        of: commands[0],
+                        from: connection.configuration.endpoint,
+                        until: limit
+                    )
+                ]
             } catch {
                 guard error.retry == .notSent, error.code == .connectionLost || error.code == .closed else {
                     throw error

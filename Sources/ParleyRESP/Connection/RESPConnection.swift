@@ -91,10 +91,12 @@ public final class RESPConnection: RESPExecutor {
         var limit = self.configuration.commandTimeout
         var blocks = false
         var isBounded = true
-        // A whole transaction in one block leaves nothing behind.
+        // A whole transaction in one block leaves nothing behind, and ASKING is for the next command only.
         let isTransaction = commands.count > 2 && commands.first?.name == "MULTI" && commands.last?.name == "EXEC"
+        let isAsking = commands.count == 2 && commands.first?.name == "ASKING"
         for (index, command) in commands.enumerated() {
-            if !isTransaction || (index > 0 && index < commands.count - 1) { try self.check(command) }
+            let leavesNothing = isTransaction ? index == 0 || index == commands.count - 1 : isAsking && index == 0
+            if !leavesNothing { try self.check(command) }
             switch command.blocking {
             case .never: break
             case .upTo(let duration):
