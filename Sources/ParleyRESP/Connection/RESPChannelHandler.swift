@@ -72,9 +72,7 @@ final class RESPChannelHandler: ChannelInboundHandler {
                 context.close(promise: nil)
                 return
             }
-            self.connection.failed(
-                RESPError(.tls, server: server, self.advice(on: error), cause: error)
-            )
+            self.connection.failed(RESPError(.tls, server: server, self.advice(on: error), cause: error))
         } else {
             self.connection.failed(
                 RESPError(.connectionLost, server: server, "the connection failed", retry: .mayHaveRun, cause: error)
