@@ -315,8 +315,8 @@ let package = Package(
             name: "parleyTests",
             dependencies: [
                 "parley", "ParleyCore", "ParleyMessaging", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
-                "ParleyRESP", "ParleyRedis", "RedisTestSupport", "RabbitMQTestSupport", "ProcessTestSupport",
-                product("Logging", "swift-log"),
+                "ParleyRESP", "ParleyRedis", "ParleySagas", "RedisTestSupport", "RabbitMQTestSupport",
+                "ProcessTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),

@@ -188,6 +188,13 @@ final class SagaInspectorTests: Sendable {
                 let error = await #expect(throws: SagaError.self) { _ = try await mend(intervention, id) }
                 #expect(error?.code == .notAllowed, "\(intervention) on \(id)")
             }
+            // What is only on Redis says so, whatever the saga and however it stands.
+            for verb in [SagaIntervention.Verb.accept, .reject] {
+                for id in ["s1", "s2", "c1", "c2"] {
+                    let error = await #expect(throws: SagaError.self) { _ = try await mend(SagaIntervention(verb), id) }
+                    #expect(error?.code == .notAllowed && error?.message.contains("--store redis://") == true)
+                }
+            }
             let state = await #expect(throws: SagaError.self) {
                 _ = try await mend(SagaIntervention(.setState, "X"), "s1")
             }
@@ -197,7 +204,8 @@ final class SagaInspectorTests: Sendable {
 
     @Test func anAddressThatIsNoneIsRefused() async throws {
         for (store, word) in [
-            ("redis://localhost", "sqlite:"), ("sqlite:", "no file"), ("sqlite:/nowhere/x.db", "/nowhere/x.db"),
+            ("http://localhost", "redis://"), ("redis://localhost?stream=x", "?prefix="), ("sqlite:", "no file"),
+            ("sqlite:/nowhere/x.db", "/nowhere/x.db"),
         ] {
             let error = #expect(throws: SagaAddressError.self) { _ = try SagaAddress(store: store) }
             #expect(error?.description.contains(word) == true, "\(error?.description ?? "")")

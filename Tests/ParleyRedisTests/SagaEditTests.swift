@@ -325,6 +325,36 @@ struct SagaEditTests {
         }
     }
 
+    /// A tool that does not know what the application shows writes the hash as the application would.
+    @Test(arguments: Engine.all) func aToolWritesWhatTheApplicationShows(_ engine: Engine) async throws {
+        try await SagaShop.with(engine) { shop in
+            let saga = try await shop.startedInPayment()
+            let before = try await shop.hash()
+            #expect(before["inventory_reservation"] == "res_456")
+            let tool = RedisSagaStore(client: shop.client, hashes: .stored, logger: quiet)
+            let operators = SagaCoordinator(store: tool, transactions: tool.transactions, sagas: [], logger: quiet)
+            try await operators.retry(saga.id, by: "ann")
+            #expect(try await shop.hash() == before)
+            #expect(try await tool.edit(of: saga.id) == nil)
+            #expect(try await tool.edit(of: "nobody") == nil)
+            for _ in 1...2 {
+                try await shop.edit("DEL", "saga:order:123")
+                let edit = try #require(try await tool.edit(of: saga.id))
+                #expect(try await shop.store.edits() == [edit])
+                try await tool.reject(edit, by: "bob", because: "a slip")
+                #expect(try await shop.hash() == before)
+            }
+            try await shop.edit("HSET", "saga:order:123", "state", "COMPENSATE_INVENTORY")
+            let edit = try #require(try await tool.edit(of: saga.id))
+            try await tool.accept(edit, through: operators, by: "ann", because: "so")
+            #expect(try await shop.hash()["inventory_reservation"] == "res_456")
+            // Written by a version that can show more: nobody guesses.
+            try await shop.edit("HSET", RESPArgument("{parley-sagas}:saga:\(saga.id)"), "shown", #"[["f","newer"]]"#)
+            let error = try await Self.refusal { try await operators.retry(saga.id, by: "ann") }
+            #expect(error.code == .corrupt && error.message.contains("shown"))
+        }
+    }
+
     /// A saga that waits, or whose driver is dead, and no coordinator.
     private static func withWaiting(
         owner: String? = nil,

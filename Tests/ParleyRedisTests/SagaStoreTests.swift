@@ -130,6 +130,39 @@ extension RealTime {
             }
         }
 
+        /// The last try never left; the first may have been made.
+        @Test func whatIsNotKnownIsSaidWhenTheServerStaysAway() async throws {
+            try await RedisServer.withClients { server, clients in
+                let store = RedisSagaStore(
+                    client: clients.open { $0.commandTimeout = .milliseconds(100) }.client,
+                    logger: quiet
+                )
+                let saga = Self.instance("1", owner: "w")
+                try await Self.create(saga, store)
+                let next = Self.moved(saga)
+                try await clients.open().client.send(["CLIENT", "PAUSE", "60000", "ALL"])
+                let deadline = Deadline(after: .seconds(2), on: SystemTimeSource())
+                let isUnderWay = Signal()
+                let error = try await withThrowingTaskGroup(of: Void.self) { group in
+                    group.addTask {
+                        await isUnderWay.wait(after: 0, until: nil, on: SystemTimeSource())
+                        try await server.kill()
+                    }
+                    let error = try await #require(throws: RESPError.self) {
+                        try await RequestContext(requestID: "r", deadline: deadline).withCurrent {
+                            _ = try await store.commit(saga) { _ in
+                                isUnderWay.ring()
+                                return next
+                            }
+                        }
+                    }
+                    try await group.waitForAll()
+                    return error
+                }
+                #expect(error.retry == .mayHaveRun, "\(error)")
+            }
+        }
+
         @Test(arguments: Engine.all) func aStartWhoseReplyIsLostIsDrivenAllTheSame(_ engine: Engine) async throws {
             try await SagaShop.with(engine, commandTimeout: .milliseconds(200)) { shop in
                 // The lease is fresh now, so that the next start asks for nothing but its own commit.
@@ -414,6 +447,26 @@ extension RealTime {
             #expect(own.values(of: saga)["s"]?.count == SagaHash.maximumValueBytes)
             #expect(SagaHashes.none.hash(of: "order_saga") == nil)
             #expect(SagaHashes([own], includesOthers: false).hash(of: "order_saga") == own)
+        }
+
+        /// What a hash shows is in the saga's record, for tools that do not know the application.
+        @Test func whatAHashShowsCanBeReadAgain() throws {
+            let sources: [SagaHash.Source] = [
+                .businessKey, .id, .status, .startedAt, .updatedAt, .reason, .input("a b"), .output(of: "x"),
+                .output(of: "x", "\"y\""),
+            ]
+            let fields = sources.enumerated().map { SagaHash.Field("f\($0.offset)", $0.element) }
+            let own = SagaHash(type: "order_saga", name: "order", fields: fields)
+            let shown = try #require(own.shown)
+            #expect(SagaHash(type: "order_saga", shown: shown) == own)
+            #expect(SagaHash.standard(for: "order_saga").shown == nil)
+            #expect(SagaHash(type: "order_saga", shown: nil) == .standard(for: "order_saga"))
+            for garbage in ["", "{}", "[1]", "[[]]", #"[["f"]]"#, #"[["f","newer"]]"#, #"[["f","input"]]"#] {
+                #expect(SagaHash(type: "order_saga", shown: garbage) == nil, "\(garbage)")
+            }
+            let many = (0..<200).map { SagaHash.Field("f\($0)", .id) }
+            let whole = try #require(SagaHash(type: "t", name: "t", fields: many).shown)
+            #expect(SagaHash(type: "t", shown: whole)?.fields.count == SagaHash.maximumFields)
         }
 
         private static func texts(_ fields: [String: [UInt8]]) -> [String: String] {

@@ -140,6 +140,7 @@ public struct ChoreographySagaInspector: SagaInspector {
                 because: reason,
                 isDryRun: isDryRun
             )
+        case .accept, .reject: throw OrchestratedSagaInspector.hasNoHash(id)
         default:
             throw SagaError(
                 .notAllowed,

@@ -6,7 +6,7 @@ public import ParleySagas
 /// the operator says, and a coordinator goes on from there.
 public struct OrchestratedSagaInspector: SagaInspector {
     private let store: any SagaStore
-    private let coordinator: SagaCoordinator
+    let coordinator: SagaCoordinator
 
     /// - Parameter transactions: The store's own backend.
     public init(store: any SagaStore, transactions: any TransactionRunner, logger: Logger) {
@@ -72,6 +72,7 @@ public struct OrchestratedSagaInspector: SagaInspector {
     ) async throws -> SagaInterventionReport {
         let saga = try await self.find(name)
         guard !saga.status.isTerminal else {
+            if [.accept, .reject].contains(intervention.verb) { throw Self.hasNoHash(saga.id) }
             throw SagaError(.notAllowed, "saga '\(saga.id)' has ended (\(saga.status.rawValue)); start a new one")
         }
         let definition = try await self.definition(of: saga)
@@ -101,6 +102,7 @@ public struct OrchestratedSagaInspector: SagaInspector {
             }
             effects = ["\(step.action) is tried again, under the same idempotency key"]
             if !isDryRun { try await self.coordinator.retry(saga.id, by: "\(person): \(reason)") }
+        case .accept, .reject: throw Self.hasNoHash(saga.id)
         default:
             throw SagaError(
                 .notAllowed,
@@ -108,11 +110,7 @@ public struct OrchestratedSagaInspector: SagaInspector {
                     + "or replay"
             )
         }
-        let outstanding = saga.effects.filter { $0.status == .applied || $0.status == .maybe }
-        if !outstanding.isEmpty {
-            let list = outstanding.map { "\($0.step) (\($0.status.rawValue))" }.joined(separator: ", ")
-            effects.append("kept, and undone before it counts as failed: \(list)")
-        }
+        effects += Self.kept(by: saga)
         return SagaInterventionReport(
             saga: saga.id,
             intervention: intervention.verb.description,
@@ -122,14 +120,31 @@ public struct OrchestratedSagaInspector: SagaInspector {
         )
     }
 
-    private func find(_ name: String) async throws -> SagaInstance {
+    /// What a saga has done or may have done, in words.
+    static func kept(by saga: SagaInstance) -> [String] {
+        let outstanding = saga.effects.filter { $0.status == .applied || $0.status == .maybe }
+        guard !outstanding.isEmpty else { return [] }
+        let list = outstanding.map { "\($0.step) (\($0.status.rawValue))" }.joined(separator: ", ")
+        return ["kept, and undone before it counts as failed: \(list)"]
+    }
+
+    /// Why there is nothing to accept or to reject.
+    static func hasNoHash(_ saga: String) -> SagaError {
+        SagaError(
+            .notAllowed,
+            "saga '\(saga)' is in a store without hashes that a person could edit, so there is nothing to accept or "
+                + "reject; those are on Redis: --store redis://host:port. Here: parley sagas set-state, or replay"
+        )
+    }
+
+    func find(_ name: String) async throws -> SagaInstance {
         for query in [SagaQuery(id: name), SagaQuery(businessKey: name)] {
             if let saga = try await self.store.instances(matching: query).first { return saga }
         }
         throw SagaError(.unknownSaga, "there is no saga '\(name)'; list them to see which there are")
     }
 
-    private func definition(of saga: SagaInstance) async throws -> SagaDefinition? {
+    func definition(of saga: SagaInstance) async throws -> SagaDefinition? {
         guard let json = try await self.store.definition(saga.definition) else { return nil }
         return try SagaDefinition.read(json: Array(json.utf8)).first
     }
@@ -145,7 +160,7 @@ public struct OrchestratedSagaInspector: SagaInspector {
         return steps
     }
 
-    private static func summary(_ saga: SagaInstance) -> SagaSummary {
+    static func summary(_ saga: SagaInstance) -> SagaSummary {
         SagaSummary(
             id: saga.id,
             type: saga.type,

@@ -5,7 +5,7 @@ public import ParleyCore
 /// A saga is named by its id or by its business key (the order's id). Errors are `SagaError`: `unknownSaga` when no
 /// saga has that name, `notAllowed` when it cannot be mended this way (the message says how it can).
 public protocol SagaInspector: Sendable {
-    /// Sagas, those that are stuck first, then the late ones, then by age.
+    /// Sagas, those that were edited by hand first, then the stuck ones, then the late ones, then by age.
     func sagas(matching query: SagaListQuery) async throws -> [SagaSummary]
 
     /// Everything there is to know about one.
@@ -25,7 +25,8 @@ public protocol SagaInspector: Sendable {
 
 /// Which sagas to list.
 public struct SagaListQuery: Sendable, Hashable {
-    /// `running`, `late`, `stuck`, `completed` or `failed`; a style that does not know a status has none in it.
+    /// `running`, `late`, `stuck`, `edited`, `completed` or `failed`; a style or store that does not know a status has
+    /// none in it. One that is `edited` is in no other.
     public var status: String?
     /// 1 to 1,000.
     public var limit: Int
@@ -49,6 +50,10 @@ public struct SagaIntervention: Sendable, Hashable {
         public static let inject = Verb(description: "inject")
         /// Has everything taken back.
         public static let compensate = Verb(description: "compensate")
+        /// Takes over the state that somebody has set in the saga's hash.
+        public static let accept = Verb(description: "accept")
+        /// Puts the saga's hash back as it was before somebody edited it.
+        public static let reject = Verb(description: "reject")
     }
 
     public var verb: Verb
@@ -126,7 +131,7 @@ public struct SagaSummary: Sendable, Hashable, Encodable {
 
     /// What needs a person comes first.
     static func comesFirst(_ lhs: SagaSummary, _ rhs: SagaSummary) -> Bool {
-        func rank(_ saga: SagaSummary) -> Int { saga.status == "stuck" ? 0 : saga.status == "late" ? 1 : 2 }
+        func rank(_ saga: SagaSummary) -> Int { ["edited", "stuck", "late"].firstIndex(of: saga.status) ?? 3 }
         return (rank(lhs), lhs.createdAt, lhs.id) < (rank(rhs), rhs.createdAt, rhs.id)
     }
 }
@@ -177,7 +182,51 @@ public struct SagaReport: Sendable, Hashable, Encodable {
         public var events: [String]
     }
 
+    /// What somebody has changed in the hash that shows the saga, see `SagaEdit`.
+    public struct Edit: Sendable, Hashable, Encodable {
+        /// One field that is not as the store wrote it; `null` where there is none.
+        public struct Change: Sendable, Hashable, Encodable {
+            public var field: String
+            public var stored: String?
+            public var edited: String?
+
+            private enum CodingKeys: String, CodingKey { case field, stored, edited }
+
+            public func encode(to encoder: any Encoder) throws {
+                var container = encoder.container(keyedBy: CodingKeys.self)
+                try container.encode(self.field, forKey: .field)
+                try container.encode(self.stored, forKey: .stored)
+                try container.encode(self.edited, forKey: .edited)
+            }
+        }
+
+        /// The hash: `saga:order:123`.
+        public var key: String
+        /// What is there now: `hash`, `nothing`, or something that belongs to somebody else.
+        public var content: String
+        public var changes: [Change]
+        /// Who made the last step before the edit, and when; the store does not know who edited.
+        public var storedBy: String?
+        public var storedAt: Timestamp
+        /// When the edit was noticed; of a saga that had ended it is not kept.
+        public var noticedAt: Timestamp?
+
+        private enum CodingKeys: String, CodingKey { case key, content, changes, storedBy, storedAt, noticedAt }
+
+        public func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(self.key, forKey: .key)
+            try container.encode(self.content, forKey: .content)
+            try container.encode(self.changes, forKey: .changes)
+            try container.encode(self.storedBy, forKey: .storedBy)
+            try container.encode(self.storedAt, forKey: .storedAt)
+            try container.encode(self.noticedAt, forKey: .noticedAt)
+        }
+    }
+
     public var saga: SagaSummary
+    /// Empty, or the one edit that waits for a decision.
+    public var edits: [Edit] = []
     public var timeline: [Line]
     public var effects: [Effect]
     public var findings: [Finding]

@@ -37,6 +37,7 @@ public enum SagaText {
             guard !content.isEmpty else { return }
             lines += ["", head(title)] + content.map { "  " + $0 }
         }
+        for edit in report.edits { section("Edited by hand", Self.edit(edit, style)) }
         section(
             "Timeline",
             report.timeline.map { line in
@@ -75,9 +76,24 @@ public enum SagaText {
         return ([head] + report.effects.map { "  " + $0 } + warnings).joined(separator: "\n")
     }
 
+    private static func edit(_ edit: SagaReport.Edit, _ style: Style) -> [String] {
+        func value(_ text: String?, _ none: String) -> String { text.map { "'\(Self.oneLine($0))'" } ?? none }
+        let now = edit.content == "hash" ? "" : ", which is \(edit.content) now"
+        let who = edit.storedBy.map { " by \($0)" } ?? ""
+        let noticed = edit.noticedAt.map { " and \($0), when it was noticed" } ?? ""
+        let between = noticed.isEmpty ? "after" : "between"
+        return ["\(edit.key)\(now)"]
+            + (edit.changes.isEmpty && edit.content == "hash" ? ["it is as it was stored again"] : [])
+            + edit.changes.map { change in
+                "\(Self.oneLine(change.field)): \(value(change.stored, "nothing")) → "
+                    + style.paint(value(change.edited, "removed"), .yellow)
+            }
+            + [style.paint("\(between) the last step\(who) (\(edit.storedAt))\(noticed)", .dim)]
+    }
+
     private static func colour(_ status: String) -> Style.Colour {
         switch status {
-        case "stuck": .red
+        case "stuck", "edited": .red
         case "late": .yellow
         case "completed": .green
         default: .plain

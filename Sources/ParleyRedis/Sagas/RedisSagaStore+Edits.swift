@@ -22,20 +22,9 @@ extension RedisSagaStore {
                 keys: [self.keys.prefix],
                 arguments: [RESPArgument(offset), RESPArgument(Self.page)]
             )
-            let parts = reply.elements ?? []
-            for part in parts.dropFirst() {
-                guard let words = part.elements, words.count == 3, let type = words[1].string else { continue }
-                let record = SagaRecord.fields(words[0])
-                let key = self.keys.saga(String(decoding: record["id"] ?? [], as: UTF8.self))
-                // A field whose name is not UTF-8 cannot be shown, compared or kept.
-                let fields = SagaRecord.fields(words[2])
-                let isWhole = fields.count == words[2].pairs?.count
-                let found = isWhole ? type : "hash with field names that are not UTF-8"
-                guard seen.insert(key).inserted else { continue }
+            for (key, edit) in self.read(reply) where seen.insert(key).inserted {
                 do {
-                    if let edit = try SagaEdit(record: record, key: key, type: found, now: fields) {
-                        edits.append(edit)
-                    }
+                    edits += try [edit.get()].compactMap(\.self)
                 } catch {
                     self.logger.error(
                         "A saga with an edited hash cannot be read; correct it to see the edit.",
@@ -43,10 +32,36 @@ extension RedisSagaStore {
                     )
                 }
             }
-            guard let count = parts.first?.integer, count == Self.page else { break }
+            guard reply.elements?.first?.integer == Int64(Self.page) else { break }
             offset += Self.page
         }
         return Array(edits.prefix(limit))
+    }
+
+    /// The edit of one saga's hash, `nil` when the hash is as the store wrote it; parks the saga like
+    /// ``edits(limit:)``.
+    ///
+    /// - Throws: ``SagaError`` with `corrupt` for a saga that cannot be read.
+    public func edit(of id: String) async throws -> SagaEdit? {
+        let reply = try await self.client.eval(
+            SagaScripts.edit,
+            keys: [self.keys.prefix],
+            arguments: [RESPArgument(id)]
+        )
+        return try self.read(reply).first?.edit.get()
+    }
+
+    private func read(_ reply: RESPValue) -> [(key: String, edit: Result<SagaEdit?, any Error>)] {
+        (reply.elements ?? []).dropFirst().compactMap { part in
+            guard let words = part.elements, words.count == 3, let type = words[1].string else { return nil }
+            let record = SagaRecord.fields(words[0])
+            let key = self.keys.saga(String(decoding: record["id"] ?? [], as: UTF8.self))
+            // A field whose name is not UTF-8 cannot be shown, compared or kept.
+            let fields = SagaRecord.fields(words[2])
+            let isWhole = fields.count == words[2].pairs?.count
+            let found = isWhole ? type : "hash with field names that are not UTF-8"
+            return (key, Result { try SagaEdit(record: record, key: key, type: found, now: fields) })
+        }
     }
 
     /// Takes over the state that somebody has set in the hash, as `SagaCoordinator.force` does: it must be a state of
@@ -68,21 +83,7 @@ extension RedisSagaStore {
         by person: String,
         because reason: String
     ) async throws -> SagaInstance {
-        guard case .fields(let fields) = edit.content.kind else { throw Self.foreign(edit) }
-        let others = edit.changes.filter { $0.field != "state" }.map(\.field)
-        guard others.isEmpty else {
-            throw SagaError(
-                .notAllowed,
-                "the edit of '\(edit.key)' changes \(others.joined(separator: ", ")), and only a state can be "
-                    + "accepted; put these back by hand and look again, or reject the edit"
-            )
-        }
-        guard let state = edit.changes.first?.edited else {
-            throw SagaError(
-                .notAllowed,
-                "nothing in '\(edit.key)' differs from what is stored any more; reject the edit to let the saga go on"
-            )
-        }
+        let (state, fields) = try edit.accepted()
         let (instance, transition) = try await coordinator.forcing(
             edit.saga.id,
             to: state,
@@ -100,7 +101,7 @@ extension RedisSagaStore {
     ///   move it away first), `conflict` when saga or hash have changed since ``edits(limit:)``.
     @discardableResult
     public func reject(_ edit: SagaEdit, by person: String, because reason: String) async throws -> SagaInstance {
-        guard case .fields(let fields) = edit.content.kind else { throw Self.foreign(edit) }
+        guard case .fields(let fields) = edit.content.kind else { throw edit.foreign }
         var next = edit.before
         next.version += 1
         next.epoch += 1
@@ -136,11 +137,40 @@ extension RedisSagaStore {
             retry: .notSent
         )
     }
+}
 
-    private static func foreign(_ edit: SagaEdit) -> SagaError {
+extension SagaEdit {
+    /// The state that can be accepted, and what the hash holds; a state that was removed is called nothing.
+    ///
+    /// - Throws: ``SagaError`` with `notAllowed` when there is none, or when other fields are edited.
+    package func accepted() throws -> (state: String, fields: [String: [UInt8]]) {
+        guard case .fields(let fields) = self.content.kind else { throw self.foreign }
+        let others = self.changes.filter { $0.field != "state" }.map(\.field)
+        guard others.isEmpty else {
+            throw SagaError(
+                .notAllowed,
+                "the edit of '\(self.key)' changes \(others.joined(separator: ", ")), and only a state can be "
+                    + "accepted; put these back by hand and look again, or reject the edit"
+            )
+        }
+        guard let state = self.changes.first.map({ $0.edited ?? "" }) else {
+            throw SagaError(
+                .notAllowed,
+                "nothing in '\(self.key)' differs from what is stored any more; reject the edit to let the saga go on"
+            )
+        }
+        return (state, fields)
+    }
+
+    /// Why the edit can be neither accepted nor rejected; `nil` when it can.
+    package var obstacle: SagaError? {
+        if case .foreign = self.content.kind { self.foreign } else { nil }
+    }
+
+    fileprivate var foreign: SagaError {
         SagaError(
             .notAllowed,
-            "'\(edit.key)' is a \(edit.content) now, which belongs to somebody; "
+            "'\(self.key)' is a \(self.content) now, which belongs to somebody; "
                 + "rename or delete it, look at the edits again, then reject"
         )
     }

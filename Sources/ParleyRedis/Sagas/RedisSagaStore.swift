@@ -41,13 +41,16 @@ public final class RedisSagaStore: SagaStore {
     private static let poll: Duration = .seconds(1)
     private static let longestLease: Duration = .seconds(365 * 86_400)
 
+    /// The prefix of the one store that most systems have.
+    public static let standardPrefix = "{parley-sagas}"
+
     /// - Parameters:
     ///   - client: Its `run()` must be active.
     ///   - prefix: What the names of all keys begin with, but for the hashes: one store for each.
     ///   - hashes: The same in every process.
     public init(
         client: RESPClient,
-        prefix: String = "{parley-sagas}",
+        prefix: String = RedisSagaStore.standardPrefix,
         hashes: SagaHashes = SagaHashes(),
         time: any TimeSource = SystemTimeSource(),
         random: any RandomSource = SystemRandomSource(),
@@ -78,7 +81,8 @@ public final class RedisSagaStore: SagaStore {
             return try SagaRecord.read(try transaction.hash(key), key: key)
         }
         let hash = self.hashes.hash(of: instance.type)
-        let fields = try SagaRecord.fields(instance)
+        var fields = try SagaRecord.fields(instance)
+        fields["shown"] = hash?.shown.map { Array($0.utf8) }
         try transaction.write { words in
             words.add("create", RESPArgument(self.keys.prefix), RESPArgument(instance.id), RESPArgument(businessKey))
             words.add(
@@ -108,6 +112,8 @@ public final class RedisSagaStore: SagaStore {
         _ body: @escaping @Sendable (any Transaction) throws -> SagaTransition
     ) async throws -> SagaCommit {
         let token = self.tokens.next().description
+        let hash = try await self.hash(of: expected)
+        let shown = hash?.shown.map { Array($0.utf8) }
         var fence = ScriptArguments()
         fence.add(
             "saga?",
@@ -122,7 +128,8 @@ public final class RedisSagaStore: SagaStore {
                 var fields = try SagaRecord.fields(transition.instance)
                 fields["token"] = Array(token.utf8)
                 fields["written_by"] = Array((expected.owner ?? "an operator").utf8)
-                return Step(transition: transition, fields: fields)
+                fields["shown"] = shown
+                return Step(transition: transition, fields: fields, hash: hash)
             } leading: { step in
                 self.words(of: step, expected, token, accepted)
             }
@@ -146,6 +153,22 @@ public final class RedisSagaStore: SagaStore {
     private struct Step: Sendable {
         let transition: SagaTransition
         let fields: [String: [UInt8]]
+        let hash: SagaHash?
+    }
+
+    /// What the saga's hash is to show. Who reads it from the saga's record reads it of the version that is expected,
+    /// or the commit is refused.
+    private func hash(of saga: SagaInstance) async throws -> SagaHash? {
+        guard self.hashes.isStored else { return self.hashes.hash(of: saga.type) }
+        let key = self.keys.saga(saga.id)
+        let shown = try await self.client.send(["HGET", RESPArgument(key), "shown"])
+        guard let hash = SagaHash(type: saga.type, shown: shown.string) else {
+            throw SagaError(
+                .corrupt,
+                "'\(key)': the field 'shown' is nothing of this version of Parley; use the version that has written it"
+            )
+        }
+        return hash
     }
 
     private func words(
@@ -160,7 +183,7 @@ public final class RedisSagaStore: SagaStore {
         words.add(RESPArgument(expected.version), RESPArgument(expected.epoch))
         words.add(accepted == nil ? "0" : "1", fields: accepted ?? [:])
         words.add(fields: step.fields)
-        words.add(fields: self.hashes.hash(of: saga.type)?.values(of: saga) ?? [:])
+        words.add(fields: step.hash?.values(of: saga) ?? [:])
         words.add(words: SagaRecord.words(step.transition.events))
         return words
     }

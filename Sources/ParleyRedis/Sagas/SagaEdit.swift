@@ -57,7 +57,7 @@ public struct SagaEdit: Sendable, Hashable {
     /// When the edit was noticed; it was made between ``storedAt`` and then. `nil` for a saga that had ended.
     public var noticedAt: Timestamp?
     /// How the saga goes on when the edit is rejected.
-    let before: SagaInstance
+    package let before: SagaInstance
 }
 
 extension SagaEdit {

@@ -122,6 +122,7 @@ public struct SagaHashes: Sendable, Hashable {
     public var listed: [SagaHash]
     /// Whether a type that is not listed has ``SagaHash/standard(for:)``.
     public var includesOthers: Bool
+    private(set) var isStored = false
 
     /// - Parameter prefix: `saga:` is the guide's. In a cluster it needs the hash tag of the store's own prefix.
     public init(_ listed: [SagaHash] = [], includesOthers: Bool = true, prefix: String = "saga:") {
@@ -132,6 +133,14 @@ public struct SagaHashes: Sendable, Hashable {
 
     /// No hashes, and so no edits.
     public static let none = SagaHashes(includesOthers: false)
+
+    /// What a saga's hash shows is as its last writer had it: for tools that mend the sagas of applications that they
+    /// do not know. A store with these starts no sagas.
+    public static let stored: SagaHashes = {
+        var hashes = SagaHashes()
+        hashes.isStored = true
+        return hashes
+    }()
 
     /// `nil` when sagas of this type have none.
     func hash(of type: String) -> SagaHash? {
@@ -149,6 +158,60 @@ public struct SagaHashes: Sendable, Hashable {
 
     static func exists(_ id: String) -> SagaError {
         SagaError(.conflict, "there is a saga with the id '\(id)' already; give each one an id of its own")
+    }
+}
+
+/// How a saga's record says what its hash shows: each field as a list of words, its name first, in JSON.
+extension SagaHash {
+    /// `nil` for ``standard(for:)``, which needs no words.
+    var shown: String? {
+        guard self.fields != Self.standard(for: self.type).fields else { return nil }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        let lines = self.fields.prefix(Self.maximumFields).map { [$0.name] + $0.source.words }
+        return (try? encoder.encode(lines)).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// - Parameter shown: What ``shown`` has given.
+    /// - Returns: `nil` for what is nothing of this version's.
+    init?(type: String, shown: String?) {
+        self = .standard(for: type)
+        guard let shown else { return }
+        guard let lines = try? JSONDecoder().decode([[String]].self, from: Data(shown.utf8)) else { return nil }
+        var fields: [Field] = []
+        for line in lines.prefix(Self.maximumFields) {
+            guard let name = line.first, let source = Source(words: line.dropFirst()) else { return nil }
+            fields.append(Field(name, source))
+        }
+        self.fields = fields
+    }
+}
+
+extension SagaHash.Source {
+    private static let plain: [String: SagaHash.Source] = [
+        "business_key": .businessKey, "id": .id, "status": .status, "started_at": .startedAt,
+        "updated_at": .updatedAt, "reason": .reason,
+    ]
+
+    fileprivate var words: [String] {
+        switch self.kind {
+        case .input(let member): ["input", member]
+        case .output(let action, let member): ["output", action] + (member.map { [$0] } ?? [])
+        default: Self.plain.first { $0.value == self }.map { [$0.key] } ?? []
+        }
+    }
+
+    fileprivate init?(words: ArraySlice<String>) {
+        let words = Array(words)
+        switch (words.first, words.count) {
+        case ("input", 2): self = .input(words[1])
+        case ("output", 2): self = .output(of: words[1])
+        case ("output", 3): self = .output(of: words[1], words[2])
+        case (let word?, 1):
+            guard let source = Self.plain[word] else { return nil }
+            self = source
+        default: return nil
+        }
     }
 }
 

@@ -245,30 +245,44 @@ enum SagaScripts {
             """
     )
 
-    /// One page of the look for edits. KEYS: the prefix. ARGV: where to begin among all sagas, how many. Answers how
-    /// many were looked at, and for each edit the saga's fields, the type of what is there now, and its fields.
-    static let edits = RESPScript(
-        functions + """
-            local p = KEYS[1]
-            local ids = redis.call('ZRANGE', p .. ':all', ARGV[1], ARGV[1] + ARGV[2] - 1)
-            local answer = {#ids}
-            for _, id in ipairs(ids) do
-              local saga = load(p, id)
-              if saga and (saga.edited_at or edited(saga)) then
-                park(p, id, saga)
-                local kind, fields = 'none', {}
-                if saga.mirror then kind = redis.call('TYPE', saga.mirror).ok end
-                if kind == 'hash' then
-                  local count = redis.call('HLEN', saga.mirror)
-                  if count <= 1000 then
-                    fields = redis.call('HGETALL', saga.mirror)
-                  else
-                    kind = 'hash of ' .. count .. ' fields'
-                  end
-                end
-                answer[#answer + 1] = {redis.call('HGETALL', p .. ':saga:' .. id), kind, fields}
-              end
+    private static let looking = """
+        -- Adds a saga that was edited, parked from now on, to the answer: its fields, the type of what is there now,
+        -- and its fields.
+        local function look(p, id, answer)
+          local saga = load(p, id)
+          if not saga or not (saga.edited_at or edited(saga)) then return end
+          park(p, id, saga)
+          local kind, fields = 'none', {}
+          if saga.mirror then kind = redis.call('TYPE', saga.mirror).ok end
+          if kind == 'hash' then
+            local count = redis.call('HLEN', saga.mirror)
+            if count <= 1000 then
+              fields = redis.call('HGETALL', saga.mirror)
+            else
+              kind = 'hash of ' .. count .. ' fields'
             end
+          end
+          answer[#answer + 1] = {redis.call('HGETALL', p .. ':saga:' .. id), kind, fields}
+        end
+
+        """
+
+    /// One page of the look for edits. KEYS: the prefix. ARGV: where to begin among all sagas, how many. Answers how
+    /// many were looked at, and the edits.
+    static let edits = RESPScript(
+        functions + looking + """
+            local ids = redis.call('ZRANGE', KEYS[1] .. ':all', ARGV[1], ARGV[1] + ARGV[2] - 1)
+            local answer = {#ids}
+            for _, id in ipairs(ids) do look(KEYS[1], id, answer) end
+            return answer
+            """
+    )
+
+    /// The same for one saga. KEYS: the prefix. ARGV: the saga.
+    static let edit = RESPScript(
+        functions + looking + """
+            local answer = {1}
+            look(KEYS[1], ARGV[1], answer)
             return answer
             """
     )

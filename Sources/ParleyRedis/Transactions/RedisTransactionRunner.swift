@@ -141,11 +141,15 @@ public final class RedisTransactionRunner: TransactionRunner {
             do {
                 let reply = try await self.client.eval(TransactionScript.apply, arguments: plan.words)
                 return try self.answer(reply)
-            } catch let error as RESPError {
+            } catch var error as RESPError {
                 guard isRepeatable, failures > 0 ? error.retry != .permanent : error.retry == .mayHaveRun,
                     error.code != .cancelled, error.code != .closed,
                     RequestContext.current?.deadline?.hasPassed(at: self.time.now) != true
-                else { throw error }
+                else {
+                    // What is true of the last try is not of those before it.
+                    if failures > 0 { error.retry = .mayHaveRun }
+                    throw error
+                }
                 // It may have been made, and then nobody else would ever say so: until that is known, the caller cannot
                 // go on, however long the server stays away.
                 failures += 1

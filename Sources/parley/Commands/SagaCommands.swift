@@ -6,7 +6,8 @@ internal import ParleyOps
 struct SagaOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "sqlite:PATH of the service that keeps them; without it ./data/order-service.db.",
+            "sqlite:PATH of the service that keeps them, or redis://user:password@host:port/database?prefix=NAME; "
+                + "without it ./data/order-service.db.",
             valueName: "url"
         )
     )
@@ -59,32 +60,36 @@ struct Sagas: AsyncParsableCommand {
               parley sagas replay 01998f6e-… --reason "payment-service was down"
               parley sagas set-state 01998f6e-… COMPENSATE_INVENTORY --reason "counted by hand" --dry-run
               parley sagas compensate 01998f6e-… --reason "the customer called"
+              parley sagas accept 123 --reason "counted by hand" --store redis://127.0.0.1:6379
 
             It works beside a running system and without one; what it changes takes effect as soon as the services run.
             """,
         subcommands: [
-            List.self, Show.self, SetState.self, Replay.self, Inject.self, Compensate.self,
+            List.self, Show.self, SetState.self, Replay.self, Inject.self, Compensate.self, Accept.self, Reject.self,
         ]
     )
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "List sagas: stuck ones first, then late ones, then by age.",
+            abstract: "List sagas: those that were edited by hand first, then stuck ones, then late ones, then by age.",
             discussion: """
                 EXAMPLES
                   parley sagas list
                   parley sagas list --status stuck --json
                   parley sagas list --watch
+                  parley sagas list --status edited --store redis://127.0.0.1:6379
+
+                On Redis it looks at every saga's hash, and parks those that somebody has edited.
                 """
         )
         @OptionGroup var options: SagaOptions
         @OptionGroup var watching: WatchOptions
-        @Option(help: "running, late, stuck, completed or failed.") var status: String?
+        @Option(help: "running, late, stuck, edited, completed or failed.") var status: String?
         @Option(help: "At most so many, 1 to 1000.") var limit = 50
 
         func validate() throws {
-            if let status, !["running", "late", "stuck", "completed", "failed"].contains(status) {
-                throw ValidationError("'\(status)' is none of running, late, stuck, completed, failed")
+            if let status, !["running", "late", "stuck", "edited", "completed", "failed"].contains(status) {
+                throw ValidationError("'\(status)' is none of running, late, stuck, edited, completed, failed")
             }
             guard (1...1_000).contains(self.limit) else { throw ValidationError("--limit must be 1 to 1000") }
         }
@@ -196,6 +201,43 @@ struct Sagas: AsyncParsableCommand {
 
         func run() async throws {
             try await self.intervention.perform(SagaIntervention(.compensate), self.options)
+        }
+    }
+
+    struct Accept: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Take over the state that somebody has set in a saga's hash, and go on from there; on Redis.",
+            discussion: """
+                EXAMPLES
+                  redis-cli HSET "saga:order:123" state COMPENSATE_INVENTORY
+                  parley sagas show 123 --store redis://127.0.0.1:6379        what was changed, field by field
+                  parley sagas accept 123 --store redis://127.0.0.1:6379 --reason "counted by hand" --dry-run
+
+                Nothing that was done, or may have been done, is forgotten: it is undone before the saga counts as \
+                failed.
+                """
+        )
+        @OptionGroup var options: SagaOptions
+        @OptionGroup var intervention: InterventionOptions
+
+        func run() async throws {
+            try await self.intervention.perform(SagaIntervention(.accept), self.options)
+        }
+    }
+
+    struct Reject: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Put a saga's hash back as it was before somebody edited it, and let the saga go on; on Redis.",
+            discussion: """
+                EXAMPLES
+                  parley sagas reject 123 --store redis://127.0.0.1:6379 --reason "a slip"
+                """
+        )
+        @OptionGroup var options: SagaOptions
+        @OptionGroup var intervention: InterventionOptions
+
+        func run() async throws {
+            try await self.intervention.perform(SagaIntervention(.reject), self.options)
         }
     }
 }

@@ -36,8 +36,8 @@ struct Pending: AsyncParsableCommand {
               parley pending bus notification-service --limit 1000 --json
 
             DELIVERIES is how often a handler was given the message. IDLE is the time since its consumer was last \
-            heard of: while that one lives, it stays below the group's lease. 'parley.parked' holds what waits for a later \
-            try, 'parley.released' what was given back and is taken by whoever looks next.
+            heard of: while that one lives, it stays below the group's lease. 'parley.parked' holds what waits for a \
+            later try, 'parley.released' what was given back and is taken by whoever looks next.
             """
     )
     @Argument(help: "The stream's key; 'bus' on the embedded bus.") var stream: String
