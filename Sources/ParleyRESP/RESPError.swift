@@ -43,8 +43,8 @@ public struct RESPError: RetryClassifiedError, CustomStringConvertible {
         public static let noSentinel = Code(kind: .noSentinel)
         /// No sentinel that answered knows a master of this name. Nothing was sent.
         public static let unknownMaster = Code(kind: .unknownMaster)
-        /// What the sentinels named says that it is no master: a fail-over is under way, or they are behind. Nothing was
-        /// sent.
+        /// What the sentinels named says that it is no master: a fail-over is under way, or they are behind. Nothing
+        /// was sent.
         public static let notMaster = Code(kind: .notMaster)
 
         /// `WRONGPASS`: user or password is wrong.

@@ -37,6 +37,8 @@ public final class RESPClient: RESPExecutor, Service {
     private let time: any TimeSource
     private let random: any RandomSource
     private let connector: RESPConnector
+    private let redirections: RedirectionFollower
+    let knowledge = CommandKnowledge()
     private let state: Mutex<State>
     /// Rings when a connection came, went or was given back, and when the client stops.
     private let changed = Signal()
@@ -52,6 +54,7 @@ public final class RESPClient: RESPExecutor, Service {
         self.time = time
         self.random = random
         self.connector = RESPConnector(configuration, time: time)
+        self.redirections = RedirectionFollower(configuration, time: time)
         self.state = Mutex(State(shared: Array(repeating: nil, count: configuration.sharedConnections)))
     }
 
@@ -82,10 +85,12 @@ public final class RESPClient: RESPExecutor, Service {
             }
             // What is still leased was told to finish.
             for connection in self.state.withLock({ Array($0.leased.values) }) { await connection.waitUntilClosed() }
+            await self.redirections.waitUntilClosed()
         } onCancel: {
             self.stop()
             let open = self.state.withLock { state in state.shared.compactMap { $0 } + state.leased.values }
             for connection in open { connection.abort() }
+            self.redirections.abort()
         }
     }
 
@@ -98,6 +103,7 @@ public final class RESPClient: RESPExecutor, Service {
         }
         for connection in busy { connection.retire() }
         for connection in idle { connection.abort() }
+        self.redirections.retire()
         self.changed.ring()
     }
 
@@ -121,6 +127,8 @@ public final class RESPClient: RESPExecutor, Service {
                 let isWanted = self.state.withLock { state in
                     state.failure = nil
                     state.shared[slot] = connection
+                    // It may be another server, or the same one with another version.
+                    self.knowledge.forget()
                     if case .running = state.phase { return true }
                     return false
                 }
@@ -185,6 +193,8 @@ public final class RESPClient: RESPExecutor, Service {
         }
         for connection in busy { connection.retire() }
         for connection in idle { connection.abort() }
+        // Once more, for what was asked on one of those in between.
+        if !busy.isEmpty { self.knowledge.forget() }
     }
 
     private func pause(for duration: Duration) async {
@@ -208,7 +218,18 @@ public final class RESPClient: RESPExecutor, Service {
         while true {
             let connection = try await self.sharedConnection(until: limit)
             do {
-                return try await connection.execute(commands, deadline: Deadline(limit))
+                let replies = try await connection.execute(commands, deadline: Deadline(limit))
+                guard self.configuration.followsRedirections, commands.count == 1, replies.count == 1 else {
+                    return replies
+                }
+                return [
+                    try await self.redirections.follow(
+                        replies[0],
+                        of: commands[0],
+                        from: connection.configuration.endpoint,
+                        until: limit
+                    )
+                ]
             } catch {
                 guard error.retry == .notSent, error.code == .connectionLost || error.code == .closed else {
                     throw error

@@ -78,9 +78,16 @@ extension RESPValue {
         return entry
     }
 
-    /// A map in RESP3, an array of pairs in RESP2, null when there is nothing.
     func streams(_ command: String) throws(RESPError) -> [String: [StreamEntry]] {
         var streams: [String: [StreamEntry]] = [:]
+        for (name, entries) in try self.namedStreams(command) {
+            streams[name, default: []] += try entries.streamEntries(command)
+        }
+        return streams
+    }
+
+    /// A map in RESP3, an array of pairs in RESP2, null when there is nothing.
+    func namedStreams(_ command: String) throws(RESPError) -> [(name: String, entries: RESPValue)] {
         let found: [(RESPValue, RESPValue)]
         if case .map(let pairs) = self.bare {
             found = pairs.map { ($0.key, $0.value) }
@@ -90,11 +97,10 @@ extension RESPValue {
                 return (parts[0], parts[1])
             }
         }
-        for (name, entries) in found {
+        return try found.map { name, entries throws(RESPError) in
             guard let name = name.string else { throw self.unexpected(command) }
-            streams[name, default: []] += try entries.streamEntries(command)
+            return (name, entries)
         }
-        return streams
     }
 
     func pendingSummary() throws(RESPError) -> PendingSummary {
@@ -122,7 +128,8 @@ extension RESPValue {
         return PendingEntry(
             id: id,
             consumer: consumer,
-            idle: .milliseconds(idle),
+            // Below zero is how XPENDING shows what XNACK has released.
+            idle: .milliseconds(max(0, idle)),
             deliveries: Int(clamping: deliveries)
         )
     }

@@ -123,8 +123,9 @@ public struct StreamPosition: Sendable, Hashable {
 /// An entry that a consumer has and has not acknowledged.
 public struct PendingEntry: Sendable, Hashable {
     public var id: StreamID
+    /// Empty when it was released to nobody, by `XNACK`.
     public var consumer: String
-    /// Since it was last delivered or claimed.
+    /// Since it was last delivered or claimed; zero when it was released.
     public var idle: Duration
     public var deliveries: Int
 }

@@ -66,6 +66,12 @@ public struct RESPConfiguration: Sendable, CustomStringConvertible, CustomReflec
     /// How often the client asks a sentinel whether the master is still the same; at least a millisecond. A master that
     /// was replaced may take writes until it knows, and they are lost: about so long here, ten seconds without asking.
     public var sentinelInterval: Duration
+    /// Send a command that the server answers with `MOVED` or `ASK` to the node that is named, with the password of this
+    /// configuration; `false` leaves them as errors.
+    ///
+    /// For a client of one node of a cluster, while slots move: only for commands that are sent alone and do not block,
+    /// and with a round trip more for each, since nothing is remembered of where slots are. Not a cluster client.
+    public var followsRedirections: Bool
 
     public init(
         endpoint: Endpoint,
@@ -86,7 +92,8 @@ public struct RESPConfiguration: Sendable, CustomStringConvertible, CustomReflec
         maximumDedicated: Int = 64,
         maximumIdle: Int = 8,
         backoff: Backoff = Backoff(initial: .milliseconds(50), cap: .seconds(5), jitter: 0.5),
-        sentinelInterval: Duration = .seconds(1)
+        sentinelInterval: Duration = .seconds(1),
+        followsRedirections: Bool = false
     ) {
         self.endpoint = endpoint
         self.username = username
@@ -107,6 +114,7 @@ public struct RESPConfiguration: Sendable, CustomStringConvertible, CustomReflec
         self.maximumIdle = max(0, maximumIdle)
         self.backoff = backoff
         self.sentinelInterval = max(.milliseconds(1), sentinelInterval)
+        self.followsRedirections = followsRedirections
     }
 
     /// The endpoint, the user and the database: what may stand in a log. Never a password.

@@ -91,10 +91,12 @@ public final class RESPConnection: RESPExecutor {
         var limit = self.configuration.commandTimeout
         var blocks = false
         var isBounded = true
-        // A whole transaction in one block leaves nothing behind.
+        // A whole transaction in one block leaves nothing behind, and ASKING is for the next command only.
         let isTransaction = commands.count > 2 && commands.first?.name == "MULTI" && commands.last?.name == "EXEC"
+        let isAsking = commands.count == 2 && commands.first?.name == "ASKING"
         for (index, command) in commands.enumerated() {
-            if !isTransaction || (index > 0 && index < commands.count - 1) { try self.check(command) }
+            let leavesNothing = isTransaction ? index == 0 || index == commands.count - 1 : isAsking && index == 0
+            if !leavesNothing { try self.check(command) }
             switch command.blocking {
             case .never: break
             case .upTo(let duration):
@@ -385,6 +387,12 @@ public final class RESPConnection: RESPExecutor {
             var start = cause
             if start.retry == .mayHaveRun || start.code == .connectionLost { start.retry = .notSent }
             if start.code == .protocolViolation { start.retry = .permanent }
+            if core.outcome == nil, start.code == .connectionLost, let tls = self.configuration.tls,
+                tls.certificate == nil
+            {
+                // Its reason can be lost when it closes with our first command unread.
+                start.message += "; a server that demands a client certificate may end it like this, too"
+            }
             if core.outcome == nil { core.outcome = start }
             defer { core.startup = nil }
             return core.startup.map { ($0, start) }

@@ -27,12 +27,12 @@ extension RESPConfiguration {
         /// Every try to connect asks the sentinels in turn, the one that was right last time first, and takes the
         /// server that they name only when it says itself, by `ROLE`, that it is a master. A lost connection, a
         /// `READONLY` and a master that became a replica lead to a new question, so ``RESPClient`` follows a fail-over
-        /// by itself. It also asks every ``RESPConfiguration/sentinelInterval``; when there is another master, it gives up
-        /// its connections to the old one.
+        /// by itself. It also asks every ``RESPConfiguration/sentinelInterval``; when there is another master, it gives
+        /// up its connections to the old one.
         ///
-        /// What this cannot see: a master that is cut off together with us and still says that it is one. Writes to
-        /// it are lost when it comes back; `min-replicas-to-write` on the servers bounds that. Sentinels that are not
-        /// in the list are not looked for.
+        /// What this cannot see: a master that is cut off together with us and still says that it is one. Writes to it
+        /// are lost when it comes back; `min-replicas-to-write` on the servers bounds that. Sentinels that are not in
+        /// the list are not looked for.
         ///
         /// - Parameters:
         ///   - sentinels: where they are; each of kind ``host(_:port:)`` or ``unixSocket(_:)``. With
