@@ -9,6 +9,7 @@ public struct RESPError: RetryClassifiedError, CustomStringConvertible {
             case wrongPassword, authenticationRequired, noPermission, readOnly, outOfMemory, loading, busy, moved, ask
             case tryAgain, clusterDown, crossSlot, masterDown, noReplicas, misconfigured, noScript, noGroup, groupExists
             case wrongType, unblocked, transactionAborted, unknownCommand, server
+            case noSentinel, unknownMaster, notMaster
         }
 
         private let kind: Kind
@@ -38,6 +39,13 @@ public struct RESPError: RetryClassifiedError, CustomStringConvertible {
         public static let invalidURL = Code(kind: .invalidURL)
         /// The client's `run()` is not active.
         public static let notRunning = Code(kind: .notRunning)
+        /// None of the sentinels could be asked. Nothing was sent.
+        public static let noSentinel = Code(kind: .noSentinel)
+        /// No sentinel that answered knows a master of this name. Nothing was sent.
+        public static let unknownMaster = Code(kind: .unknownMaster)
+        /// What the sentinels named says that it is no master: a fail-over is under way, or they are behind. Nothing
+        /// was sent.
+        public static let notMaster = Code(kind: .notMaster)
 
         /// `WRONGPASS`: user or password is wrong.
         public static let wrongPassword = Code(kind: .wrongPassword)

@@ -221,6 +221,36 @@ struct ChoreographyTests {
 
     /// The payment is down, the customer calls: the order is turned back. The payment that comes back later finds the
     /// refund before the charge, and never charges.
+    /// Somebody says in payment's place that it failed; payment comes back, finds its queue, and charges.
+    @Test func moneyThatIsTakenForACancelledOrderGoesBack() async throws {
+        let data = try TemporaryFolder()
+        let system = try await OrderSystemProcess.start(Self.up + ["--without", "payment-service"], data: data)
+        let shop = Shop(base: system.gateway)
+        let order = try await shop.place().decode(Shop.Order.self).id
+        let store = ["--store", "sqlite:\(data.path)/order-service.db"]
+        let inject = ["sagas", "inject", order, "payment.failed", "--reason", "no answer", "--by", "ada"] + store
+        _ = try await eventually(within: .seconds(60), "the payment is awaited") {
+            try await OrderSystemProcess.parley(inject).status == 0 ? true : nil
+        }
+        let finished = try await shop.finished(order, within: .seconds(60))
+        #expect(finished.status == "CANCELLED")
+        // The customer hears of it at once, whatever else is on the bus.
+        _ = try await eventually(within: .seconds(30), "the customer hears of it") {
+            try await self.notifications(shop, of: order).contains { $0.contains("cancelled") } ? true : nil
+        }
+        let payment = try await OrderSystemProcess.start(
+            ["payment-service", "--port", "0", "--saga", "choreography"],
+            data: data
+        )
+        let address = try #require(payment.addresses["payment-service"])
+        _ = try await eventually(within: .seconds(60), "the money has gone back") {
+            let money = try await Shop(base: address).send(.GET, "/api/v1/payments/summary").decode(Shop.Money.self)
+            return money.chargedCents > 0 && money.chargedCents == money.refundedCents ? true : nil
+        }
+        #expect(try await shop.order(order).status == "CANCELLED")
+        #expect(try await shop.stock().allSatisfy { $0.available == $0.initial })
+    }
+
     @Test func anOperatorTurnsAnOrderBackWhilePaymentIsDown() async throws {
         let data = try TemporaryFolder()
         let system = try await OrderSystemProcess.start(Self.up + ["--without", "payment-service"], data: data)
@@ -258,6 +288,9 @@ struct ChoreographyTests {
         let finished = try await shop.finished(order, within: .seconds(60))
         #expect(finished.status == "CANCELLED")
         #expect(finished.reason == "the customer called")
+        _ = try await eventually(within: .seconds(30), "the customer hears of it") {
+            try await self.notifications(shop, of: order).contains { $0.contains("the customer called") } ? true : nil
+        }
         #expect(try await shop.stock().allSatisfy { $0.available == $0.initial })
         // Paid and refunded, or never paid: inventory.reserved lay in the queue before order.cancelling.
         let address = try #require(payment.addresses["payment-service"])

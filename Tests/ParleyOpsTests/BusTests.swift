@@ -104,7 +104,7 @@ private func withBus(_ body: (SQLiteBackend) async throws -> Void) async throws 
 @Suite struct BusAddressTests {
     @Test(arguments: [
         "", "sqlite:", "sqlite:/no/such.db", "http://u:hunter2@h", "amqp://u:hunter2@h:port/", "amqp://u:%zz@h",
-        "redis://h",
+        "redis://hunter2@h",
     ])
     func refusesWhatIsNoBus(url: String) {
         let error = #expect(throws: BusAddressError.self) { try BusAddress(bus: url, management: nil) }

@@ -27,7 +27,7 @@ final class ChildProcess: Sendable {
 
     func signal(_ number: Int32) { kill(self.id, number) }
 
-    /// - Returns: Whether it has ended by a signal or a failure.
+    /// It is killed when `body` has ended.
     static func with<Value>(
         _ role: String,
         _ stage: Stage,

@@ -105,9 +105,13 @@ extension RealTime {
                     try await transport.declare(ConsumerGroup("g", bindings: ["#"], lease: .seconds(1)))
                     try await transport.withSubscription(to: "g", prefetch: 10) { deliveries in
                         try await transport.publish([message("before")])
+                        var isLost = false
                         for try await delivery in deliveries {
-                            try await transport.settle(delivery.id, .ack)
+                            try await transport.acknowledge(delivery)
                             if delivery.message.id == "before" {
+                                // A group that is made again begins with what was handled before.
+                                if isLost { continue }
+                                isLost = true
                                 switch how {
                                 case "DEL": try await stage.cli("DEL", stage.stream)
                                 case "XGROUP": try await stage.cli("XGROUP", "DESTROY", stage.stream, "g")
@@ -224,10 +228,10 @@ extension RealTime {
         }
 
         @Test func aWrongPasswordIsSaidAtOnce() async throws {
-            try await RedisServer.with(options: ["--requirepass", "right"]) { server in
+            try await RedisServer.with(options: ["--requirepass", "correct-horse"]) { server in
                 let error = await self.failure {
                     var configuration = server.configuration
-                    configuration.password = "wrong"
+                    configuration.password = "battery-staple"
                     try await RedisBackend.withBackend(configuration, logger: quiet) { backend in
                         try await backend.transport.publish([message("1")])
                     }
@@ -236,10 +240,7 @@ extension RealTime {
                 #expect(error?.retry == .permanent)
                 #expect((error?.cause as? RESPError)?.code == .wrongPassword)
                 #expect(error?.message.contains("password") == true)
-                #expect(
-                    "\(String(describing: error))".contains("wrong\"") == false,
-                    "the password itself is not repeated"
-                )
+                #expect(!"\(String(describing: error))".contains("battery-staple"), "the password is not repeated")
             }
         }
 

@@ -6,7 +6,8 @@ import Testing
     @Test func everyKeyKeepsTheHashTag() {
         let keys = StreamKeys(stream: "{orders}")
         let all = [
-            keys.deadLetters, keys.groups, keys.upkeep, keys.active("g"), keys.parked("g"), keys.waits("g"),
+            keys.deadLetters, keys.groups, keys.upkeep, keys.replicated, keys.active("g"), keys.parked("g"),
+            keys.waits("g"),
             keys.published("1"),
         ]
         #expect(all.allSatisfy { $0.hasPrefix("{orders}") })

@@ -58,12 +58,6 @@ struct RunningBackend: Sendable {
         self.shutdown.flip()
         _ = await self.running.result
     }
-
-    /// As a process ends that is killed, as far as the server can see.
-    func crash() async {
-        self.running.cancel()
-        _ = await self.running.result
-    }
 }
 
 /// Ends its group when it is told to.

@@ -15,7 +15,6 @@ extension RealTime {
             let stage = try await Stage(engine)
             let wait = Duration.seconds(3)
             let clock = ContinuousClock()
-            var began = clock.now
             try await stage.running({
                 $0.window = 5
                 $0.longestLocalDelay = .milliseconds(200)
@@ -41,7 +40,7 @@ extension RealTime {
                 #expect(figures.ready == 0)
                 #expect(try await stage.cli("XPENDING", stage.stream, "g").contains("parley.parked"))
             }
-            began = clock.now
+            let began = clock.now
             try await stage.running { transport in
                 try await transport.withSubscription(to: "g", prefetch: 50) { deliveries in
                     var count = 0

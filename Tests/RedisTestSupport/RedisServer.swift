@@ -36,6 +36,20 @@ public struct RedisServer: Sendable {
     public let engine: Engine
     public var tlsPort: Int?
     public var options: [String] = []
+    /// Whom it watches, if it is a sentinel.
+    public var watches: Watched?
+
+    public struct Watched: Sendable {
+        public var name: String
+        public var port: Int
+        public var quorum: Int
+
+        public init(name: String, port: Int, quorum: Int) {
+            self.name = name
+            self.port = port
+            self.quorum = quorum
+        }
+    }
 
     public var configuration: RESPConfiguration {
         var configuration = RESPConfiguration(endpoint: .host("127.0.0.1", port: self.port))
@@ -50,7 +64,12 @@ public struct RedisServer: Sendable {
         environment["REDIS_BIN"] = self.engine.binary
         if let tlsPort { environment["REDIS_TLS_PORT"] = "\(tlsPort)" }
         environment["REDIS_TLS_FOLDER"] = self.folder
-        try await Self.script(["start", self.folder, "\(self.port)"] + self.options, environment)
+        var arguments = ["start", self.folder, "\(self.port)"]
+        if let watches {
+            arguments[0] = "sentinel"
+            arguments += [watches.name, "\(watches.port)", "\(watches.quorum)"]
+        }
+        try await Self.script(arguments + self.options, environment)
     }
 
     /// One that ends with this process, for tests that leave it alone.

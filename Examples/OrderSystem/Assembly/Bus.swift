@@ -33,7 +33,9 @@ struct Bus {
                     let stream = StreamConfiguration(stream: Bus.stream, foreignKeyField: "order_id")
                     self = .redis(server, stream)
                 } else {
-                    throw ValidationError("--broker begins with amqp://, amqps://, redis:// or rediss://")
+                    throw ValidationError(
+                        "--broker is amqp://user:password@host:port/vhost or redis://user:password@host:port"
+                    )
                 }
             } catch let error as AMQPError {
                 throw ValidationError("--broker is \(error.message)")

@@ -72,8 +72,12 @@ struct OrderFlowEnds: Sendable {
         }
         try await self.participant.handle(message) { event, message, transaction in
             guard let state = try self.store.flowState(of: event.orderId, in: transaction) else { return nil }
-            // An order that has ended stays as it is: repetitions, and what comes late, change nothing.
-            guard state.status == .pending else { return nil }
+            // An order that has ended stays as it is: repetitions, and what comes late, change nothing. But money that
+            // was taken for one that is cancelled, after somebody had spoken in the payment's place, goes back.
+            guard state.status == .pending else {
+                guard state.status == .cancelled, message.type == "payment.processed" else { return nil }
+                return try self.cancelling(state.order, "it had been cancelled before", context)
+            }
             switch message.type {
             case "payment.processed":
                 // It is being cancelled: the refund is on its way, and confirming now would give the goods away.
@@ -106,18 +110,24 @@ struct OrderFlowEnds: Sendable {
         try await backend.withTransaction { transaction in
             guard try backend.inbox.admit(message.id, to: self.participant.group.name, in: transaction),
                 let state = try self.store.flowState(of: request.businessKey, in: transaction),
-                state.status == .pending
+                state.status != .confirmed
             else { return }
             let reason = state.turnedBackBecause ?? request.reason
-            try self.store.turnBack(request.businessKey, because: reason, in: transaction)
-            let answer = try FlowEvent(state.order, reason: reason).message(
-                "order.cancelling",
-                by: .orderService,
-                context: context,
-                time: self.store.time
-            )
-            try backend.outbox.append([answer], in: transaction)
+            if state.status == .pending {
+                try self.store.turnBack(request.businessKey, because: reason, in: transaction)
+            }
+            // Also for one that is cancelled: something of it may have been done since. What was taken back stays so.
+            try backend.outbox.append([try self.cancelling(state.order, reason, context)], in: transaction)
         }
+    }
+
+    private func cancelling(_ order: SagaOrder, _ reason: String, _ context: RequestContext?) throws -> Message {
+        try FlowEvent(order, reason: reason).message(
+            "order.cancelling",
+            by: .orderService,
+            context: context,
+            time: self.store.time
+        )
     }
 
     private func finish(

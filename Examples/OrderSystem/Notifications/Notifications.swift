@@ -4,6 +4,7 @@ internal import ParleyCore
 internal import ParleyHTTPServer
 internal import ParleyMessaging
 internal import ParleySQLite
+internal import ParleySagas
 
 struct Notification: Codable, Sendable, ResponseEncodable {
     var id: Int
@@ -54,10 +55,22 @@ struct Notifications: Sendable {
     }
 
     func handle(_ delivery: Delivery) async throws {
+        // Requests between services have other bodies, and are not for customers.
+        guard ["order.created", "order.confirmed", "order.cancelled"].contains(delivery.message.type) else { return }
         let decoder = JSONDecoder()
         // A person at redis-cli writes order_id.
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let event = try decoder.decode(Heard.self, from: Data(delivery.message.data))
+        let event: Heard
+        do {
+            event = try decoder.decode(Heard.self, from: Data(delivery.message.data))
+        } catch {
+            throw MessagingError(
+                .invalidMessage,
+                "'\(delivery.message.type)' says neither which order nor whose",
+                retry: .permanent,
+                cause: error
+            )
+        }
         let text: String
         switch delivery.message.type {
         case "order.created": text = "We have your order \(event.orderId)."
@@ -67,7 +80,9 @@ struct Notifications: Sendable {
         default: return
         }
         try await self.backend.withTransaction { transaction in
-            guard try self.backend.inbox.admit(delivery.message.id, to: Self.group, in: transaction) else { return }
+            // Said once more for the other services, it is no news for the customer.
+            let id = delivery.message.replayOf ?? delivery.message.id
+            guard try self.backend.inbox.admit(id, to: Self.group, in: transaction) else { return }
             try transaction.execute(
                 "INSERT INTO notification (order_id, user_id, text, sent_at) VALUES (?, ?, ?, ?)",
                 [.text(event.orderId), .text(event.userId), .text(text), .text(delivery.message.time.description)]

@@ -282,8 +282,10 @@ extension Assembly {
         if style == .choreography {
             try await self.watchTheFlow(store)
         } else if case let known = try await store.count(.choreography), known.all > 0 {
-            let groups = try OrderFlow.idleGroups("choreography.\(OrderFlow.name)")
-            try await self.openBus().declare(groups)
+            // What is still to be sent is for these groups, so they must go on listening until it is.
+            if try await backend.outbox.statistics().pending == 0 {
+                try await self.openBus().declare(try OrderFlow.idleGroups("choreography.\(OrderFlow.name)"))
+            }
             if known.pending > 0 {
                 logger.warning(
                     "Orders of the choreography wait; they go on when it is started with --saga choreography",

@@ -123,6 +123,27 @@ package struct LaneQueue<Payload: Sendable>: Sendable {
         self.ready.insert(id.sequence)
     }
 
+    /// Takes back a hand-out that came to nothing: it does not count, and comes again at `due`.
+    package mutating func postpone(_ id: Delivery.ID, until due: Timestamp) {
+        guard let entry = self.holding(id), let holder = entry.holder else { return }
+        self.held[holder, default: 1] -= 1
+        self.entries[id.sequence]?.holder = nil
+        self.entries[id.sequence]?.attempts -= 1
+        self.entries[id.sequence]?.due = due
+        self.enqueue(id.sequence)
+    }
+
+    /// How many cannot be handed out because they wait for a time, or behind one that does.
+    package var waitingForTime: Int {
+        let alone = self.entries.values.count { $0.message.key == nil && $0.due != nil && $0.holder == nil }
+        return self.lanes.values.reduce(alone) { count, lane in
+            guard let first = lane.first.flatMap({ self.entries[$0] }), first.due != nil, first.holder == nil else {
+                return count
+            }
+            return count + lane.count
+        }
+    }
+
     /// The message of this hand-out, if it is still the latest and not settled.
     package func holding(_ id: Delivery.ID) -> Entry? {
         guard let entry = self.entries[id.sequence], entry.holder != nil, entry.token == id.token else { return nil }

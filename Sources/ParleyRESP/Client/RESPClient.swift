@@ -28,12 +28,17 @@ public final class RESPClient: RESPExecutor, Service {
         var leased: [ObjectIdentifier: RESPConnection] = [:]
         /// Dedicated connections that are open, leased or being made.
         var dedicated = 0
+        /// Where the newest shared connection leads: behind sentinels, what is known of the master.
+        var server: RESPConfiguration.Endpoint?
     }
 
     public let configuration: RESPConfiguration
     private let logger: Logger
     private let time: any TimeSource
     private let random: any RandomSource
+    private let connector: RESPConnector
+    private let redirections: RedirectionFollower
+    let knowledge = CommandKnowledge()
     private let state: Mutex<State>
     /// Rings when a connection came, went or was given back, and when the client stops.
     private let changed = Signal()
@@ -48,6 +53,8 @@ public final class RESPClient: RESPExecutor, Service {
         self.logger = logger
         self.time = time
         self.random = random
+        self.connector = RESPConnector(configuration, time: time)
+        self.redirections = RedirectionFollower(configuration, time: time)
         self.state = Mutex(State(shared: Array(repeating: nil, count: configuration.sharedConnections)))
     }
 
@@ -69,6 +76,7 @@ public final class RESPClient: RESPExecutor, Service {
                     for slot in 0..<self.configuration.sharedConnections {
                         group.addTask { await self.keep(slot) }
                     }
+                    if self.connector.asksSentinels { group.addTask { await self.watchMaster() } }
                     await self.waitUntilStopping()
                     group.cancelAll()
                 }
@@ -77,10 +85,12 @@ public final class RESPClient: RESPExecutor, Service {
             }
             // What is still leased was told to finish.
             for connection in self.state.withLock({ Array($0.leased.values) }) { await connection.waitUntilClosed() }
+            await self.redirections.waitUntilClosed()
         } onCancel: {
             self.stop()
             let open = self.state.withLock { state in state.shared.compactMap { $0 } + state.leased.values }
             for connection in open { connection.abort() }
+            self.redirections.abort()
         }
     }
 
@@ -93,6 +103,7 @@ public final class RESPClient: RESPExecutor, Service {
         }
         for connection in busy { connection.retire() }
         for connection in idle { connection.abort() }
+        self.redirections.retire()
         self.changed.ring()
     }
 
@@ -112,16 +123,19 @@ public final class RESPClient: RESPExecutor, Service {
         while self.isRunning, !Task.isCancelled {
             let began = self.time.now
             do {
-                let connection = try await RESPConnection.connect(self.configuration, isShared: true, time: self.time)
+                let connection = try await self.connector.connect(isShared: true)
                 let isWanted = self.state.withLock { state in
                     state.failure = nil
                     state.shared[slot] = connection
+                    // It may be another server, or the same one with another version.
+                    self.knowledge.forget()
                     if case .running = state.phase { return true }
                     return false
                 }
                 if !isWanted { connection.retire() }
+                self.leaveOthers(than: connection.configuration.endpoint)
                 self.changed.ring()
-                self.logger.debug("connected", metadata: ["resp.server": "\(self.configuration.endpoint)"])
+                self.logger.debug("connected", metadata: ["resp.server": "\(connection.configuration.endpoint)"])
                 await connection.waitUntilClosed()
                 self.state.withLock { $0.shared[slot] = nil }
                 // One that held for a while was good; one that is closed at once counts as a failure.
@@ -140,6 +154,47 @@ public final class RESPClient: RESPExecutor, Service {
             guard failures > 0 else { continue }
             await self.pause(for: self.configuration.backoff.delay(afterFailures: failures, random: self.random))
         }
+    }
+
+    /// Asks the sentinels from time to time, because a master that was replaced may be the last to know.
+    private func watchMaster() async {
+        while await self.isStillWanted(after: self.configuration.sentinelInterval) {
+            await self.connector.watch {
+                await self.isStillWanted(after: self.configuration.sentinelInterval)
+            } named: { server in
+                // A sentinel may be behind as well: only what says itself that it is a master counts.
+                guard let known = self.state.withLock({ $0.server }), known != server,
+                    let connection = try? await self.connector.connect(isShared: false)
+                else { return }
+                self.leaveOthers(than: connection.configuration.endpoint)
+                connection.abort()
+            }
+        }
+    }
+
+    private func isStillWanted(after duration: Duration) async -> Bool {
+        await self.pause(for: duration)
+        return self.isRunning && !Task.isCancelled
+    }
+
+    /// After a fail-over: what leads to another server than `server` is finished and not used again.
+    private func leaveOthers(than server: RESPConfiguration.Endpoint) {
+        func isOld(_ connection: RESPConnection) -> Bool { connection.configuration.endpoint != server }
+        let (busy, idle) = self.state.withLock { state -> ([RESPConnection], [RESPConnection]) in
+            guard let known = state.server, known != server else {
+                state.server = server
+                return ([], [])
+            }
+            state.server = server
+            let idle = state.idle.filter(isOld)
+            state.idle.removeAll(where: isOld)
+            state.dedicated -= idle.count
+            return ((state.shared.compactMap { $0 } + state.leased.values).filter(isOld), idle)
+        }
+        for connection in busy { connection.retire() }
+        for connection in idle { connection.abort() }
+        // Once more, for what was asked on one of those in between.
+        if !busy.isEmpty { self.knowledge.forget() }
     }
 
     private func pause(for duration: Duration) async {
@@ -164,9 +219,17 @@ public final class RESPClient: RESPExecutor, Service {
             let connection = try await self.sharedConnection(until: limit)
             do {
                 let replies = try await connection.execute(commands, deadline: Deadline(limit))
-                // After a fail-over the same address may lead to another server: look again.
-                if replies.contains(where: { $0.errorMessage?.hasPrefix("READONLY") == true }) { connection.retire() }
-                return replies
+                guard self.configuration.followsRedirections, commands.count == 1, replies.count == 1 else {
+                    return replies
+                }
+                return [
+                    try await self.redirections.follow(
+                        replies[0],
+                        of: commands[0],
+                        from: connection.configuration.endpoint,
+                        until: limit
+                    )
+                ]
             } catch {
                 guard error.retry == .notSent, error.code == .connectionLost || error.code == .closed else {
                     throw error
@@ -280,7 +343,7 @@ public final class RESPClient: RESPExecutor, Service {
     }
 
     private func connectDedicated() async throws(RESPError) -> RESPConnection {
-        let connection = try await RESPConnection.connect(self.configuration, isShared: false, time: self.time)
+        let connection = try await self.connector.connect(isShared: false)
         let isWanted = self.state.withLock { state in
             guard case .running = state.phase else { return false }
             state.leased[ObjectIdentifier(connection)] = connection
@@ -294,7 +357,9 @@ public final class RESPClient: RESPExecutor, Service {
     private func giveBack(_ connection: RESPConnection) {
         let isKept = self.state.withLock { state in
             state.leased[ObjectIdentifier(connection)] = nil
-            if case .running = state.phase, connection.isReusable, state.idle.count < self.configuration.maximumIdle {
+            if case .running = state.phase, connection.isReusable, state.idle.count < self.configuration.maximumIdle,
+                state.server.map({ $0 == connection.configuration.endpoint }) ?? true
+            {
                 state.idle.append(connection)
                 return true
             }

@@ -34,8 +34,14 @@ extension RESPValue {
     }
 
     func streamID(_ command: String) throws(RESPError) -> StreamID {
-        guard let id = self.string.flatMap({ StreamID($0) }) else { throw self.unexpected(command) }
+        guard let id = self.streamIDIfAny else { throw self.unexpected(command) }
         return id
+    }
+
+    private var streamIDIfAny: StreamID? {
+        // What a server sends; the rest of the cases are for those that stand in for one.
+        if case .bulkString(let bytes) = self { return StreamID(utf8: bytes) }
+        return self.string.flatMap { StreamID($0) }
     }
 
     package func streamEntries(_ command: String) throws(RESPError) -> [StreamEntry] {
@@ -44,9 +50,22 @@ extension RESPValue {
 
     /// `[id, [name, value, …]]`; `[id, null]` for a deleted one; a bare id with `JUSTID`.
     func streamEntry(_ command: String) throws(RESPError) -> StreamEntry {
-        if let id = self.string.flatMap({ StreamID($0) }) { return StreamEntry(id: id, fields: []) }
-        guard let parts = self.elements, parts.count == 2 else { throw self.unexpected(command) }
+        guard case .array(let parts) = self.bare, parts.count == 2 else {
+            guard let id = self.streamIDIfAny else { throw self.unexpected(command) }
+            return StreamEntry(id: id, fields: [])
+        }
         let id = try parts[0].streamID(command)
+        if case .array(let words) = parts[1], words.count.isMultiple(of: 2), !words.isEmpty {
+            var fields: [StreamField] = []
+            fields.reserveCapacity(words.count / 2)
+            for index in stride(from: 0, to: words.count, by: 2) {
+                guard let name = words[index].bytes, let value = words[index + 1].bytes else {
+                    throw self.unexpected(command)
+                }
+                fields.append(StreamField(name: name, value: value))
+            }
+            return StreamEntry(id: id, fields: fields)
+        }
         if parts[1].isNull { return StreamEntry(id: id, fields: [], isDeleted: true) }
         guard let pairs = parts[1].pairs else { throw parts[1].unexpected(command) }
         // An entry cannot have been added without a field: empty is how some versions say that it is gone.
@@ -59,9 +78,16 @@ extension RESPValue {
         return entry
     }
 
-    /// A map in RESP3, an array of pairs in RESP2, null when there is nothing.
     func streams(_ command: String) throws(RESPError) -> [String: [StreamEntry]] {
         var streams: [String: [StreamEntry]] = [:]
+        for (name, entries) in try self.namedStreams(command) {
+            streams[name, default: []] += try entries.streamEntries(command)
+        }
+        return streams
+    }
+
+    /// A map in RESP3, an array of pairs in RESP2, null when there is nothing.
+    func namedStreams(_ command: String) throws(RESPError) -> [(name: String, entries: RESPValue)] {
         let found: [(RESPValue, RESPValue)]
         if case .map(let pairs) = self.bare {
             found = pairs.map { ($0.key, $0.value) }
@@ -71,11 +97,10 @@ extension RESPValue {
                 return (parts[0], parts[1])
             }
         }
-        for (name, entries) in found {
+        return try found.map { name, entries throws(RESPError) in
             guard let name = name.string else { throw self.unexpected(command) }
-            streams[name, default: []] += try entries.streamEntries(command)
+            return (name, entries)
         }
-        return streams
     }
 
     func pendingSummary() throws(RESPError) -> PendingSummary {
@@ -103,7 +128,8 @@ extension RESPValue {
         return PendingEntry(
             id: id,
             consumer: consumer,
-            idle: .milliseconds(idle),
+            // Below zero is how XPENDING shows what XNACK has released.
+            idle: .milliseconds(max(0, idle)),
             deliveries: Int(clamping: deliveries)
         )
     }

@@ -320,5 +320,5 @@ extension RESPExecutor {
 
 extension Duration {
     /// Whole milliseconds, not below zero, saturating.
-    fileprivate var inMilliseconds: Int { Int(clamping: self.nanosecondsClamped / 1_000_000) }
+    var inMilliseconds: Int { Int(clamping: self.nanosecondsClamped / 1_000_000) }
 }

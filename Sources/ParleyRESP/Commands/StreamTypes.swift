@@ -9,15 +9,28 @@ public struct StreamID: Sendable, Hashable, Comparable, CustomStringConvertible 
     }
 
     /// Reads `1526919030474-55`, or `1526919030474` for its first.
-    public init?(_ text: String) {
-        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard (1...2).contains(parts.count), let milliseconds = UInt64(parts[0]) else { return nil }
-        guard parts.count == 2 else {
-            self.init(milliseconds)
-            return
+    public init?(_ text: String) { self.init(utf8: text.utf8) }
+
+    /// The same from bytes.
+    package init?(utf8 bytes: some Sequence<UInt8>) {
+        var numbers: (UInt64, UInt64) = (0, 0)
+        var isSecond = false
+        var digits = 0
+        for byte in bytes {
+            if byte == UInt8(ascii: "-"), !isSecond, digits > 0 {
+                (isSecond, digits) = (true, 0)
+                continue
+            }
+            guard (0x30...0x39).contains(byte) else { return nil }
+            let former = isSecond ? numbers.1 : numbers.0
+            let (product, tooLong) = former.multipliedReportingOverflow(by: 10)
+            let (sum, tooLarge) = product.addingReportingOverflow(UInt64(byte - 0x30))
+            guard !tooLong, !tooLarge else { return nil }
+            if isSecond { numbers.1 = sum } else { numbers.0 = sum }
+            digits += 1
         }
-        guard let sequence = UInt64(parts[1]) else { return nil }
-        self.init(milliseconds, sequence)
+        guard digits > 0 else { return nil }
+        self.init(numbers.0, numbers.1)
     }
 
     /// `0-0`, before every entry.
@@ -110,8 +123,9 @@ public struct StreamPosition: Sendable, Hashable {
 /// An entry that a consumer has and has not acknowledged.
 public struct PendingEntry: Sendable, Hashable {
     public var id: StreamID
+    /// Empty when it was released to nobody, by `XNACK`.
     public var consumer: String
-    /// Since it was last delivered or claimed.
+    /// Since it was last delivered or claimed; zero when it was released.
     public var idle: Duration
     public var deliveries: Int
 }

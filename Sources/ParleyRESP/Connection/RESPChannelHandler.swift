@@ -72,19 +72,30 @@ final class RESPChannelHandler: ChannelInboundHandler {
                 context.close(promise: nil)
                 return
             }
-            self.connection.failed(
-                RESPError(
-                    .tls,
-                    server: server,
-                    "the TLS handshake failed: check the authority, the server's name, and that the port speaks TLS",
-                    cause: error
-                )
-            )
+            self.connection.failed(RESPError(.tls, server: server, self.advice(on: error), cause: error))
         } else {
             self.connection.failed(
                 RESPError(.connectionLost, server: server, "the connection failed", retry: .mayHaveRun, cause: error)
             )
         }
         context.close(promise: nil)
+    }
+
+    /// What went wrong with TLS. The library has the other side's reason only as text.
+    private func advice(on error: any Error) -> String {
+        let reason = "\(error)"
+        let hasCertificate = self.connection.configuration.tls?.certificate != nil
+        let isRefusal = reason.contains("_ALERT_")
+        // TLS 1.3 has an alert of its own for it, TLS 1.2 only the general one.
+        if !hasCertificate, isRefusal,
+            reason.contains("CERTIFICATE_REQUIRED") || reason.contains("HANDSHAKE_FAILURE")
+        {
+            return "the server demands a client certificate: set certificate and key in the configuration's tls"
+        }
+        if hasCertificate, isRefusal, reason.contains("CERTIFICATE") || reason.contains("UNKNOWN_CA") {
+            return "the server refuses our certificate: it must be valid and signed by an authority that the server "
+                + "trusts (its tls-ca-cert-file)"
+        }
+        return "the TLS handshake failed: check the authority, the server's name, and that the port speaks TLS"
     }
 }

@@ -1,30 +1,7 @@
 public import ParleyCore
 
 /// Where the server is, who we are, and every limit.
-public struct RESPConfiguration: Sendable {
-    /// A place to connect to.
-    public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
-        package enum Kind: Hashable {
-            case tcp(host: String, port: Int)
-            case unix(path: String)
-        }
-
-        package let kind: Kind
-
-        public static func host(_ name: String, port: Int = 6379) -> Endpoint {
-            Endpoint(kind: .tcp(host: name, port: port))
-        }
-
-        public static func unixSocket(_ path: String) -> Endpoint { Endpoint(kind: .unix(path: path)) }
-
-        public var description: String {
-            switch self.kind {
-            case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-            case .unix(let path): path
-            }
-        }
-    }
-
+public struct RESPConfiguration: Sendable, CustomStringConvertible, CustomReflectable {
     /// How the server proves who it is, and we do.
     public struct TLS: Sendable, Hashable {
         /// A PEM file with the authorities to trust; without one, those of the system.
@@ -86,6 +63,15 @@ public struct RESPConfiguration: Sendable {
     public var maximumIdle: Int
     /// The waits between tries to connect.
     public var backoff: Backoff
+    /// How often the client asks a sentinel whether the master is still the same; at least a millisecond. A master that
+    /// was replaced may take writes until it knows, and they are lost: about so long here, ten seconds without asking.
+    public var sentinelInterval: Duration
+    /// Send a command that the server answers with `MOVED` or `ASK` to the node that is named, with the password of this
+    /// configuration; `false` leaves them as errors.
+    ///
+    /// For a client of one node of a cluster, while slots move: only for commands that are sent alone and do not block,
+    /// and with a round trip more for each, since nothing is remembered of where slots are. Not a cluster client.
+    public var followsRedirections: Bool
 
     public init(
         endpoint: Endpoint,
@@ -105,7 +91,9 @@ public struct RESPConfiguration: Sendable {
         sharedConnections: Int = 2,
         maximumDedicated: Int = 64,
         maximumIdle: Int = 8,
-        backoff: Backoff = Backoff(initial: .milliseconds(50), cap: .seconds(5), jitter: 0.5)
+        backoff: Backoff = Backoff(initial: .milliseconds(50), cap: .seconds(5), jitter: 0.5),
+        sentinelInterval: Duration = .seconds(1),
+        followsRedirections: Bool = false
     ) {
         self.endpoint = endpoint
         self.username = username
@@ -125,7 +113,18 @@ public struct RESPConfiguration: Sendable {
         self.maximumDedicated = max(1, maximumDedicated)
         self.maximumIdle = max(0, maximumIdle)
         self.backoff = backoff
+        self.sentinelInterval = max(.milliseconds(1), sentinelInterval)
+        self.followsRedirections = followsRedirections
     }
+
+    /// The endpoint, the user and the database: what may stand in a log. Never a password.
+    public var description: String {
+        (self.username.map { "\($0) at " } ?? "") + "\(self.endpoint), database \(self.database)"
+            + (self.tls == nil ? "" : ", TLS")
+    }
+
+    /// For debuggers and `dump`: the description.
+    public var customMirror: Mirror { Mirror(self, children: ["description": self.description]) }
 }
 
 extension RESPConfiguration {
@@ -153,6 +152,14 @@ extension RESPConfiguration {
         case .select: return ["SELECT", RESPArgument(self.database)]
         case .introduce: return ["CLIENT", "SETINFO", "LIB-NAME", "parley"]
         }
+    }
+}
+
+extension RESPConfiguration {
+    /// The text of a peer without our secrets: some repeat the arguments of what they refuse.
+    package func withoutSecrets(_ text: String) -> String {
+        guard let password, !password.isEmpty else { return text }
+        return text.split(separator: password, omittingEmptySubsequences: false).joined(separator: "(password)")
     }
 }
 

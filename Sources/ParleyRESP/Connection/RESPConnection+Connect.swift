@@ -14,7 +14,7 @@ extension RESPConnection {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (RESPConnection) async throws -> sending Value
     ) async throws -> sending Value {
-        let connection = try await Self.connect(configuration, isShared: false, time: time)
+        let connection = try await RESPConnector(configuration, time: time).connect(isShared: false)
         do {
             let value = try await body(connection)
             connection.abort()
@@ -27,8 +27,8 @@ extension RESPConnection {
         }
     }
 
-    /// A connection whose handshake is done. Whoever asks for it closes it.
-    package static func connect(
+    /// A connection to the configuration's own host or socket, its handshake done. Whoever asks for it closes it.
+    package static func open(
         _ configuration: RESPConfiguration,
         isShared: Bool,
         time: any TimeSource
@@ -73,7 +73,11 @@ extension RESPConnection {
                     unixDomainSocketPath: path,
                     channelInitializer: initialize
                 )
+            case .sentinel:
+                throw RESPError(.notAllowed, server: server, "a sentinel is named by sentinels: name its host")
             }
+        } catch let error as RESPError {
+            throw error
         } catch let error as NIOSSLExtraError {
             throw RESPError(.tls, server: server, "the server's name cannot be used for TLS", cause: error)
         } catch {

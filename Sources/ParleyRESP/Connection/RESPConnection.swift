@@ -91,10 +91,12 @@ public final class RESPConnection: RESPExecutor {
         var limit = self.configuration.commandTimeout
         var blocks = false
         var isBounded = true
-        // A whole transaction in one block leaves nothing behind.
+        // A whole transaction in one block leaves nothing behind, and ASKING is for the next command only.
         let isTransaction = commands.count > 2 && commands.first?.name == "MULTI" && commands.last?.name == "EXEC"
+        let isAsking = commands.count == 2 && commands.first?.name == "ASKING"
         for (index, command) in commands.enumerated() {
-            if !isTransaction || (index > 0 && index < commands.count - 1) { try self.check(command) }
+            let leavesNothing = isTransaction ? index == 0 || index == commands.count - 1 : isAsking && index == 0
+            if !leavesNothing { try self.check(command) }
             switch command.blocking {
             case .never: break
             case .upTo(let duration):
@@ -113,7 +115,20 @@ public final class RESPConnection: RESPExecutor {
             isBounded = true
         }
         let instant = isBounded ? self.now &+ limit.nanosecondsClamped : nil
-        return try await self.submit(commands, deadline: instant, blocks: blocks).get()
+        let replies = try await self.submit(commands, deadline: instant, blocks: blocks).get()
+        if replies.contains(where: { Self.saysReplica($0) }) {
+            // The same address may lead to another server now, or another address to the master.
+            self.isTainted.store(true, ordering: .relaxed)
+            if self.isShared { self.retire() }
+        }
+        return replies
+    }
+
+    /// A write that a replica refused, or a wait that ended because its master became one.
+    private static func saysReplica(_ reply: RESPValue) -> Bool {
+        guard let refusal = reply.errorMessage else { return false }
+        return refusal.hasPrefix("READONLY")
+            || (refusal.hasPrefix("UNBLOCKED") && refusal.contains("instance state changed"))
     }
 
     private func check(_ command: RESPCommand) throws(RESPError) {
@@ -310,7 +325,7 @@ public final class RESPConnection: RESPExecutor {
                     core.startup = nil
                 case .handshakeRefused(let step):
                     let refusal = RESPError(
-                        refusal: value.errorMessage ?? "",
+                        refusal: self.configuration.withoutSecrets(value.errorMessage ?? ""),
                         command: self.configuration.command(for: step).name,
                         server: self.configuration.endpoint.description
                     )
@@ -372,6 +387,12 @@ public final class RESPConnection: RESPExecutor {
             var start = cause
             if start.retry == .mayHaveRun || start.code == .connectionLost { start.retry = .notSent }
             if start.code == .protocolViolation { start.retry = .permanent }
+            if core.outcome == nil, start.code == .connectionLost, let tls = self.configuration.tls,
+                tls.certificate == nil
+            {
+                // Its reason can be lost when it closes with our first command unread.
+                start.message += "; a server that demands a client certificate may end it like this, too"
+            }
             if core.outcome == nil { core.outcome = start }
             defer { core.startup = nil }
             return core.startup.map { ($0, start) }

@@ -37,16 +37,29 @@ public struct RESPArgument: Sendable, Hashable, ExpressibleByStringInterpolation
         }
     }
 
-    fileprivate func write(into buffer: inout ByteBuffer) {
+    fileprivate var count: Int {
+        switch self.content {
+        case .text(let text): text.utf8.count
+        case .bytes(let bytes): bytes.count
+        }
+    }
+
+    /// - Parameter target: Has room for it.
+    /// - Returns: The place behind it.
+    fileprivate func write(into target: UnsafeMutableRawBufferPointer, at start: Int) -> Int {
+        let count = self.count
+        let content = target.writeHeader(UInt8(ascii: "$"), count, at: start)
+        let room = UnsafeMutableRawBufferPointer(rebasing: target[content..<(content + count)])
         switch self.content {
         case .text(let text):
-            buffer.writeHeader(UInt8(ascii: "$"), text.utf8.count)
-            buffer.writeString(text)
-        case .bytes(let bytes):
-            buffer.writeHeader(UInt8(ascii: "$"), bytes.count)
-            buffer.writeBytes(bytes)
+            // Contiguous in every string that Swift has made itself.
+            if text.utf8.withContiguousStorageIfAvailable({ room.copyMemory(from: UnsafeRawBufferPointer($0)) }) == nil
+            {
+                room.copyBytes(from: Array(text.utf8))
+            }
+        case .bytes(let bytes): bytes.withUnsafeBytes { room.copyMemory(from: $0) }
         }
-        buffer.writeInteger(0x0D0A as UInt16)
+        return target.writeLineEnd(at: content + count)
     }
 }
 
@@ -60,24 +73,51 @@ public struct RESPCommand: Sendable, Hashable, ExpressibleByArrayLiteral {
     public init(arrayLiteral elements: RESPArgument...) { self.arguments = elements }
 
     /// The first word in capitals: what may be shown and counted. Arguments may hold secrets.
-    public var name: String { self.arguments.first?.text.uppercased() ?? "" }
+    public var name: String {
+        guard let text = self.arguments.first?.text else { return "" }
+        // Asked several times for each command, and nearly always in capitals already.
+        return text.utf8.contains { (0x61...0x7A).contains($0) || $0 > 0x7F } ? text.uppercased() : text
+    }
 
     /// Writes the command as the array of bulk strings that a server reads.
     public func write(into buffer: inout ByteBuffer) {
-        buffer.writeHeader(UInt8(ascii: "*"), self.arguments.count)
-        for argument in self.arguments { argument.write(into: &buffer) }
+        // The size is known, so one look at the buffer's room is enough for all of it.
+        let bound = self.arguments.reduce(ByteBuffer.headerBound) { $0 + $1.count + ByteBuffer.headerBound + 2 }
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: bound) { target in
+            var position = target.writeHeader(UInt8(ascii: "*"), self.arguments.count, at: 0)
+            for argument in self.arguments { position = argument.write(into: target, at: position) }
+            return position
+        }
     }
 }
 
 extension ByteBuffer {
-    fileprivate mutating func writeHeader(_ marker: UInt8, _ number: Int) {
-        self.writeInteger(marker)
-        if number < 10 {
-            self.writeInteger(UInt8(truncatingIfNeeded: 0x30 + number))
-        } else {
-            self.writeString(String(number))
+    /// A marker, at most nineteen digits, and the end of the line.
+    fileprivate static let headerBound = 22
+}
+
+extension UnsafeMutableRawBufferPointer {
+    /// - Returns: The place behind it.
+    fileprivate func writeHeader(_ marker: UInt8, _ number: Int, at start: Int) -> Int {
+        self[start] = marker
+        var digits = 1
+        var rest = number
+        while rest >= 10 {
+            rest /= 10
+            digits += 1
         }
-        self.writeInteger(0x0D0A as UInt16)
+        rest = number
+        for offset in stride(from: digits, to: 0, by: -1) {
+            self[start + offset] = UInt8(truncatingIfNeeded: 0x30 + rest % 10)
+            rest /= 10
+        }
+        return self.writeLineEnd(at: start + 1 + digits)
+    }
+
+    fileprivate func writeLineEnd(at start: Int) -> Int {
+        self[start] = 0x0D
+        self[start + 1] = 0x0A
+        return start + 2
     }
 }
 

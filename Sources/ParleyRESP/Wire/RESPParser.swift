@@ -126,18 +126,18 @@ public struct RESPParser: Sendable {
             }
             // A value is complete: it may complete the aggregate it is in, and that one the next.
             while true {
-                scalar = self.attributing(scalar)
-                guard var frame = self.frames.popLast() else {
+                if !self.attributes.isEmpty { scalar = self.attributing(scalar) }
+                let last = self.frames.count - 1
+                guard last >= 0 else {
                     self.valuesRead = 0
                     self.bytesRead = 0
                     return scalar
                 }
-                frame.values.append(scalar)
-                frame.missing -= 1
-                if frame.missing > 0 {
-                    self.frames.append(frame)
-                    break
-                }
+                // In place: nothing is copied for each value.
+                self.frames[last].values.append(scalar)
+                self.frames[last].missing -= 1
+                if self.frames[last].missing > 0 { break }
+                let frame = self.frames.removeLast()
                 guard let whole = self.close(frame) else { break }
                 scalar = whole
             }

@@ -10,18 +10,18 @@ extension GroupConsumer {
     /// Consumes as long as there are subscribers; then gives back what is left.
     func drive() async {
         var failures = 0
-        var isFirst = true
         while self.state.withLock({ $0.isWanted }), !Task.isCancelled {
+            let began = self.link.time.now
             do {
-                try await self.consume(mayHaveMore: !isFirst)
+                try await self.consume()
                 failures = 0
             } catch {
                 guard !Task.isCancelled else { break }
-                failures += 1
+                // One that held for a while was good.
+                failures = began.duration(to: self.link.time.now) > .seconds(1) ? 1 : failures + 1
                 self.hasFailed(error)
                 do { try await self.link.pause(afterFailures: failures) } catch { break }
             }
-            isFirst = false
         }
         await self.giveBack()
         self.state.withLock { $0.isDriven = false }
@@ -39,10 +39,9 @@ extension GroupConsumer {
         self.signal.ring()
     }
 
-    /// - Parameter mayHaveMore: Whether the server may have given this consumer entries that never got here.
-    private func consume(mayHaveMore: Bool) async throws {
+    private func consume() async throws {
         try await self.makeGroup()
-        if mayHaveMore { try await self.fetchOwn() }
+        try await self.fetchOwn()
         let client = self.link.client
         try await client.withConnection { connection in
             guard let number = try await connection.send(["CLIENT", "ID"]).integer else { return }
@@ -93,14 +92,16 @@ extension GroupConsumer {
                     rounds.cursor = nil
                 }
                 rounds.isActive = isActive
-                rounds.beatDue = time.now.advanced(by: min(lease / 4, .seconds(isActive ? 5 : 1)))
+                rounds.beatDue = time.now.advanced(by: min(lease / 4, .seconds(1)))
             }
             if rounds.isActive, rounds.isTakingOver || time.now >= rounds.lookDue {
                 try await self.look(&rounds, lease: lease)
             }
+            // What was just done may have taken long: nothing is read under a role that is over.
+            if time.now >= rounds.beatDue { continue }
             let wake = rounds.isActive ? min(rounds.beatDue, rounds.lookDue) : rounds.beatDue
             let room = self.room
-            guard rounds.isActive, !rounds.isTakingOver, room > 0 else {
+            guard rounds.isActive, !rounds.isTakingOver, room > self.worthReading else {
                 await self.signal.wait(after: generation, until: wake, on: time)
                 continue
             }
@@ -108,30 +109,54 @@ extension GroupConsumer {
         }
     }
 
+    private var window: Int { min(10_000, max(1, self.link.configuration.window)) }
+
     private var room: Int {
-        let window = min(10_000, max(1, self.link.configuration.window))
-        return self.state.withLock { max(0, window - $0.known.count) }
+        let window = self.window
+        return self.state.withLock { state in
+            let held = state.known.count
+            guard held >= window, held < window * 10 else { return max(0, window - held) }
+            return max(0, window - (held - state.queue.waitingForTime))
+        }
+    }
+
+    /// A full window is not refilled for each message that is done with.
+    private var worthReading: Int {
+        self.state.withLock { $0.known.count } > self.window / 2 ? self.window / 8 : 0
     }
 
     private func beat() async throws -> Bool {
         let began = self.link.time.now
-        let (group, ids) = self.state.withLock { ($0.queue.group, Array($0.known.keys)) }
+        let (group, entries) = self.state.withLock { state in
+            let entries = state.known.map { id, known in
+                (id: id, count: state.queue.entries[known.sequence]?.attempts ?? known.count)
+            }
+            return (state.queue.group, entries)
+        }
         var isActive = true
         // A script holds up everybody else on the server, so none is long.
-        for start in stride(from: 0, to: max(1, ids.count), by: 500) {
-            let part = Array(ids[start..<min(ids.count, start + 500)])
-            let beat = try await self.link.beat(group, holding: part)
+        for start in stride(from: 0, to: max(1, entries.count), by: 500) {
+            let beat = try await self.link.beat(
+                group,
+                holding: Array(entries[start..<min(entries.count, start + 500)])
+            )
             isActive = isActive && beat.isActive
             if let declaration = beat.declaration {
                 self.adopt(declaration)
             } else {
                 // Somebody has emptied the server: what others should know of the group is written again.
                 let known = self.state.withLock { $0.declaration.json }
-                _ = try await self.link.client.hset(self.link.keys.groups, [self.name: RESPArgument(known)])
+                try await self.link.client.send([
+                    "HSETNX", RESPArgument(self.link.keys.groups), RESPArgument(self.name), RESPArgument(known),
+                ])
             }
-            for id in beat.lost {
-                guard let sequence = self.state.withLock({ $0.known[id]?.sequence }) else { continue }
-                self.forget(sequence)
+            for (ids, isGone) in [(beat.lost, false), (beat.gone, true)] {
+                for id in ids {
+                    guard let sequence = self.state.withLock({ $0.known[id]?.sequence }) else { continue }
+                    // What is being settled just now is gone because of that.
+                    let isSettling = self.state.withLock { $0.settling.contains(sequence) }
+                    if !isSettling { self.forget(sequence, isLost: isGone) }
+                }
             }
         }
         // Some room, so that what is handed out at the very end has not been claimed on its way.
@@ -144,15 +169,18 @@ extension GroupConsumer {
     private func look(_ rounds: inout Rounds, lease: Duration) async throws {
         let group = self.group
         var room = self.room
-        var pages = rounds.isTakingOver ? 20 : 2
+        // Many entries that lie aside must not hide those of a process that has died.
+        var pages = 20
         while room > 0, pages > 0 {
-            let claim = try await self.link.claim(
-                group,
-                after: rounds.cursor,
-                limit: room,
-                fromAll: rounds.isTakingOver && self.link.configuration.sharing == .oneProcess
-            )
-            for claimed in claim.claimed { self.take(claimed) }
+            let claim = try await self.claiming {
+                try await self.link.claim(
+                    group,
+                    after: rounds.cursor,
+                    limit: room,
+                    fromAll: rounds.isTakingOver && self.link.configuration.sharing == .oneProcess
+                )
+            }
+            try await self.sort(claim.claimed)
             self.report(claim.claimed.count, lost: claim.gone)
             rounds.cursor = claim.cursor
             if claim.cursor == nil {
@@ -165,8 +193,8 @@ extension GroupConsumer {
         room = self.room
         var next: Duration?
         if room > 0 {
-            let due = try await self.link.unpark(group.name, limit: min(room, 500))
-            for claimed in due.claimed { self.take(claimed) }
+            let due = try await self.claiming { try await self.link.unpark(group, limit: min(room, self.batch)) }
+            try await self.sort(due.claimed)
             self.report(0, lost: due.gone)
             next = due.next
         }
@@ -174,6 +202,22 @@ extension GroupConsumer {
         let isLookingOn = rounds.isTakingOver && room > 0
         let wait = isLookingOn ? .zero : min(pause, next.map { max($0, .milliseconds(5)) } ?? pause)
         rounds.lookDue = self.link.time.now.advanced(by: wait)
+    }
+
+    /// Remembers that an answer with entries was lost.
+    private func claiming<Value>(_ body: () async throws -> sending Value) async throws -> sending Value {
+        do {
+            return try await body()
+        } catch {
+            if error.retrySafety == .mayHaveRun { self.state.withLock { $0.isClaimInDoubt = true } }
+            throw error
+        }
+    }
+
+    /// So many entries are asked for at a time that an answer stays below ``StreamLink/bytesOfAReply``.
+    private var batch: Int {
+        let bytes = self.state.withLock { $0.entryBytes }
+        return min(500, max(1, StreamLink.bytesOfAReply / max(1, bytes)))
     }
 
     private func report(_ claimed: Int, lost: [StreamID]) {
@@ -190,7 +234,7 @@ extension GroupConsumer {
     }
 
     private func read(_ room: Int, until wake: ContinuousClock.Instant, on connection: RESPConnection) async throws {
-        let wait = self.link.time.now.duration(to: wake)
+        let wait = max(.milliseconds(1), min(self.link.time.now.duration(to: wake), .seconds(1)))
         let entries: [StreamEntry]
         do throws(RESPError) {
             entries =
@@ -198,117 +242,140 @@ extension GroupConsumer {
                     self.name,
                     consumer: self.link.consumer,
                     [(self.link.keys.stream, .new)],
-                    count: min(room, 500),
-                    block: max(.milliseconds(1), min(wait, .seconds(1)))
+                    count: min(room, self.batch),
+                    block: wait,
+                    deadline: self.link.deadline(of: self.group, blocking: wait)
                 )[self.link.keys.stream] ?? []
         } catch {
+            if error.retry == .mayHaveRun { self.state.withLock { $0.isReadInDoubt = true } }
             guard error.code == .unblocked, !self.state.withLock({ $0.isWanted }) else { throw error }
             return
         }
         guard !entries.isEmpty else { return }
-        try await self.sort(entries.map { StreamLink.Claimed(entry: $0, deliveries: 1) }, areNew: true)
+        let mayFollow = self.group.maximumDeliveries > 1
+        // Read counts as handed out; where that is the only chance, a message that nobody saw would have lost it.
+        if !mayFollow { try await self.link.recount(entries.map { ($0.id, 0) }, of: self.name) }
+        let count = mayFollow ? 1 : 0
+        try await self.sort(entries.map { StreamLink.Claimed(entry: $0, deliveries: count) }, areUnseen: true)
     }
 
     /// Keeps what the group takes and acknowledges the rest, by the declaration that holds on the server: one that has
     /// been extended a moment ago must not lose what it was extended for.
-    private func sort(_ entries: [StreamLink.Claimed], areNew: Bool) async throws {
+    ///
+    /// - Parameter areUnseen: Whether no handler has had them, though they count as handed out.
+    private func sort(_ entries: [StreamLink.Claimed], areUnseen: Bool = false) async throws {
         var rest = entries
-        while true {
-            let declaration = self.state.withLock { $0.declaration.json }
-            var foreign: [StreamID] = []
-            rest = rest.filter { claimed in
-                if self.take(claimed, isNew: areNew) { return false }
-                foreign.append(claimed.entry.id)
-                return true
-            }
+        while !rest.isEmpty {
+            let judge = self.state.withLock { $0.declaration }
+            rest = rest.filter { !self.take($0, isUnseen: areUnseen, judgedBy: judge) }
             self.signal.ring()
-            guard !foreign.isEmpty else { return }
-            guard let newer = try await self.link.skip(foreign, of: self.name, judgedBy: declaration) else { return }
-            // One that cannot be read keeps these entries pending: whoever declares the group anew gets them.
-            guard self.adopt(newer) else { return }
+            guard !rest.isEmpty else { return }
+            guard let newer = try await self.link.skip(rest.map(\.entry.id), of: self.name, judgedBy: judge.json) else {
+                return
+            }
+            self.adopt(newer)
+            guard self.state.withLock({ $0.declaration.json }) != judge.json else {
+                // They stay pending, and are fetched again.
+                throw MessagingError(
+                    .invalidGroup,
+                    "the declaration of the group '\(self.name)' in Redis cannot be read; declare the group again",
+                    retry: .notSent
+                )
+            }
         }
     }
 
-    /// - Parameter isNew: Read just now: counted by the server, and handed to nobody.
+    /// - Parameter judge: What says whether the group takes it; `nil` when that was said before.
     /// - Returns: `false` when the message is none of the group's.
     @discardableResult
-    func take(_ claimed: StreamLink.Claimed, isNew: Bool = false) -> Bool {
+    func take(
+        _ claimed: StreamLink.Claimed,
+        isUnseen: Bool = false,
+        judgedBy judge: GroupDeclaration? = nil
+    ) -> Bool {
         let incoming = self.link.coding.incoming(claimed.entry)
-        let time = self.link.time
-        let due = claimed.due.map { Timestamp(microseconds: $0.multipliedReportingOverflow(by: 1_000).partialValue) }
-        let isTaken = self.state.withLock { state in
-            let id = claimed.entry.id
-            if state.known[id] != nil { return true }
-            // What was taken once stays taken, whatever the bindings have become.
-            if isNew, !state.declaration.takes(incoming, at: id) { return false }
+        let id = claimed.entry.id
+        if let judge, !judge.takes(incoming, at: id) { return false }
+        let due = claimed.wait.flatMap { $0 > .zero ? self.link.time.wallTime + $0 : nil }
+        let bytes = claimed.entry.fields.reduce(0) { $0 + $1.name.count + $1.value.count }
+        self.state.withLock { state in
+            // It was lost and has come back before that was noticed: what the server says now is right.
+            if let former = state.known[id] { state.queue.remove(former.sequence) }
             state.known[id] = .init(sequence: state.nextSequence, count: claimed.deliveries)
-            state.lastSeen = max(state.lastSeen ?? id, id)
+            state.entryBytes = (state.entryBytes * 7 + bytes) / 8
             state.queue.append(
                 incoming.message,
                 Handle(entry: claimed.entry),
                 sequence: state.nextSequence,
                 publishedAt: incoming.publishedAt,
-                attempts: isNew ? 0 : claimed.deliveries,
-                due: due.flatMap { $0 > time.wallTime ? $0 : nil }
+                attempts: isUnseen ? 0 : claimed.deliveries,
+                due: due
             )
             state.nextSequence += 1
-            return true
         }
-        if !isNew { self.signal.ring() }
-        return isTaken
+        return true
     }
 
     // MARK: The group on the server
 
-    /// Makes the group when somebody has deleted it, or the stream with it: from where this process had come to, or
-    /// from the beginning. What was handled may come again; nothing is passed over.
+    /// Makes the group when somebody has deleted it, or the stream with it: from the beginning of what there is. What
+    /// was handled comes again, and an inbox knows it; what lay aside, or with another process, would be lost.
     private func makeGroup() async throws {
-        let position = self.state.withLock { state -> StreamID in
-            guard let first = state.known.keys.min() else { return state.lastSeen ?? .zero }
-            return StreamID(first.milliseconds, first.sequence).predecessor
-        }
         do throws(RESPError) {
-            try await self.link.client.xgroupCreate(self.link.keys.stream, self.name, from: .after(position))
+            try await self.link.client.xgroupCreate(self.link.keys.stream, self.name, from: .after(.zero))
         } catch {
             guard error.code == .groupExists else { throw error }
             return
         }
         self.link.logger.warning(
-            "The consumer group was not there and has been made again",
-            metadata: ["messaging.group": "\(self.name)", "from": "\(position)"]
+            "The consumer group was not there and has been made again, from the stream's beginning",
+            metadata: ["messaging.group": "\(self.name)", "redis.stream": "\(self.link.keys.stream)"]
         )
     }
 
-    /// Fetches what the server counts as this consumer's and is not known here: the answer that held it was lost.
+    /// Fetches what the server counts as this consumer's and is not known here: the answer that held it was lost, or it
+    /// could not be given back.
     private func fetchOwn() async throws {
+        // Only what was lost on the way of a read has been seen by nobody.
+        let areUnseen = self.state.withLock { $0.isReadInDoubt && !$0.isClaimInDoubt }
+        let client = self.link.client
         var last: StreamID?
         while true {
-            let page = try await self.ownPending(after: last)
-            for pending in page {
-                if self.state.withLock({ $0.known[pending.id] != nil }) { continue }
-                let found = try await self.link.client.xrange(
-                    self.link.keys.stream,
-                    from: pending.id,
-                    through: pending.id
+            let page = try await self.ownPending(after: last, of: client)
+            let unknown = page.filter { pending in self.state.withLock { $0.known[pending.id] == nil } }
+            for start in stride(from: 0, to: unknown.count, by: self.batch) {
+                let part = unknown[start..<min(unknown.count, start + self.batch)]
+                let replies = try await client.execute(
+                    part.map { ["XRANGE", RESPArgument(self.link.keys.stream), "\($0.id)", "\($0.id)"] },
+                    deadline: nil
                 )
-                guard let entry = found.first else {
-                    try await self.link.client.xack(self.link.keys.stream, self.name, [pending.id])
-                    self.report(0, lost: [pending.id])
-                    continue
+                var lost: [StreamID] = []
+                for (pending, reply) in zip(part, replies) {
+                    guard let entry = try reply.streamEntries("XRANGE").first else {
+                        lost.append(pending.id)
+                        continue
+                    }
+                    try await self.sort(
+                        [StreamLink.Claimed(entry: entry, deliveries: pending.deliveries)],
+                        areUnseen: areUnseen && pending.deliveries == 1
+                    )
                 }
-                let isUnseen = pending.deliveries == 1
-                let claimed = StreamLink.Claimed(entry: entry, deliveries: pending.deliveries)
-                try await self.sort([claimed], areNew: isUnseen)
+                try await client.xack(self.link.keys.stream, self.name, lost)
+                self.report(0, lost: lost)
             }
-            guard page.count == Self.page else { return }
+            guard page.count == Self.page else { break }
             last = page.last?.id
+        }
+        self.state.withLock { state in
+            state.isReadInDoubt = false
+            state.isClaimInDoubt = false
         }
     }
 
     private static let page = 200
 
-    private func ownPending(after last: StreamID?) async throws -> [PendingEntry] {
-        try await self.link.client.xpending(
+    private func ownPending(after last: StreamID?, of executor: some RESPExecutor) async throws -> [PendingEntry] {
+        try await executor.xpending(
             self.link.keys.stream,
             self.name,
             from: last?.successor,
@@ -321,55 +388,66 @@ extension GroupConsumer {
 
     /// Gives everything back: others claim it at once, and what no handler has seen is not counted.
     private func giveBack() async {
-        let attempts = self.state.withLock { state in
-            defer {
-                for sequence in state.queue.entries.keys { state.queue.remove(sequence) }
-                state.known = [:]
-                state.doubtful = []
-                state.leasedUntil = nil
-            }
-            return Dictionary(
+        let (attempts, areUnseen) = self.state.withLock { state in
+            let attempts = Dictionary(
                 state.queue.entries.values.map { ($0.payload.entry.id, $0.attempts) },
                 uniquingKeysWith: { first, _ in first }
             )
+            state.queue = LaneQueue(group: state.queue.group)
+            state.known = [:]
+            state.doubtful = []
+            state.leasedUntil = nil
+            return (attempts, state.isReadInDoubt && !state.isClaimInDoubt)
         }
-        do {
-            var last: StreamID?
-            while true {
-                let page = try await self.ownPending(after: last)
-                let words = page.flatMap { pending -> [RESPArgument] in
-                    let count = attempts[pending.id] ?? (pending.deliveries == 1 ? 0 : pending.deliveries)
-                    return [RESPArgument("\(pending.id)"), RESPArgument(count)]
-                }
-                if !words.isEmpty {
-                    _ = try await self.link.client.eval(
-                        StreamScripts.release,
-                        keys: [self.link.keys.stream],
-                        arguments: [
-                            RESPArgument(self.name), RESPArgument(self.link.consumer),
-                            RESPArgument(StreamKeys.released), RESPArgument(Self.idleOfReleased),
-                        ] + words
+        // Whoever ends the process does not wait for long; whoever subscribes again fetches what is left.
+        let executor = self.link.client.within(Deadline(self.link.time.now.advanced(by: .seconds(3))))
+        for failures in 1...3 {
+            do {
+                return try await self.giveBack(counting: attempts, areUnseen: areUnseen, by: executor)
+            } catch {
+                if Task.isCancelled { return }
+                guard failures < 3, error.retrySafety != .permanent else {
+                    self.link.logger.warning(
+                        "Messages could not be given back; others take them when the lease has run out",
+                        metadata: [
+                            "messaging.group": "\(self.name)", "messages": "\(attempts.count)", "error": "\(error)",
+                        ]
                     )
+                    return
                 }
-                guard page.count == Self.page else { break }
-                last = page.last?.id
+                do { try await self.link.pause(afterFailures: failures) } catch { return }
             }
-            _ = try await self.link.client.eval(
-                StreamScripts.resign,
-                keys: [self.link.keys.active(self.name)],
-                arguments: [RESPArgument(self.link.consumer)]
-            )
-        } catch {
-            if Task.isCancelled { return }
-            self.link.logger.warning(
-                "Messages could not be given back; others take them when the lease has run out",
-                metadata: ["messaging.group": "\(self.name)", "messages": "\(attempts.count)", "error": "\(error)"]
-            )
         }
     }
 
-    /// Longer than any lease, in milliseconds: whoever looks next may have it.
-    private static let idleOfReleased: Int64 = 7_200_000
+    private func giveBack(
+        counting attempts: [StreamID: Int],
+        areUnseen: Bool,
+        by executor: some RESPExecutor
+    ) async throws {
+        while true {
+            // What was given back is this consumer's no more, so the first page is always the next.
+            let page = try await self.ownPending(after: nil, of: executor)
+            try await self.link.hand(
+                page.map { pending in
+                    (
+                        pending.id,
+                        attempts[pending.id] ?? (areUnseen && pending.deliveries == 1 ? 0 : pending.deliveries)
+                    )
+                },
+                of: self.name,
+                to: StreamKeys.released,
+                idle: StreamLink.idleOfReleased,
+                by: executor
+            )
+            if page.count < Self.page { break }
+        }
+        _ = try await executor.eval(
+            StreamScripts.resign,
+            keys: [self.link.keys.active(self.name)],
+            arguments: [RESPArgument(self.link.consumer)]
+        )
+    }
 }
 
 extension StreamID {

@@ -31,7 +31,11 @@ final class GroupConsumer: Sendable {
         var settling: Set<Int64> = []
         /// Settled, as far as one knows: the answer was lost.
         var doubtful: Set<Int64> = []
-        var lastSeen: StreamID?
+        /// Which answers with entries were lost: what the server then counts as this consumer's is not all known here.
+        var isReadInDoubt = false
+        var isClaimInDoubt = false
+        /// About how long an entry is, in bytes.
+        var entryBytes = 0
         var nextSequence: Int64 = 1
         var nextHolder: UInt64 = 1
         /// Why nothing will ever come, as far as one can tell.
@@ -154,7 +158,7 @@ final class GroupConsumer: Sendable {
                 self.metrics?.delivered.increment()
                 return delivery
             case .exhausted(let entry):
-                try await self.bury(entry)
+                await self.bury(entry)
                 continue
             case .nothing(let due):
                 if let failure { throw failure }
@@ -239,13 +243,13 @@ final class GroupConsumer: Sendable {
             self.signal.ring()
         }
         let holding: StreamLink.Holding
-        do {
-            holding = try await self.link.reporting { try await self.store(entry, settlement) }
+        do throws(RESPError) {
+            holding = try await self.store(entry, settlement)
         } catch {
-            if error.retrySafety == .mayHaveRun {
-                _ = self.state.withLock { $0.doubtful.insert(id.sequence) }
-            }
-            throw error
+            self.hasNotSettled(id, error)
+            // With the group its pending list has gone: this delivery is nobody's any more.
+            if error.code == .noGroup { throw self.leaseLost(id) }
+            throw StreamLink.messagingError(error)
         }
         // An entry that nobody has any more was settled by the try whose answer was lost.
         let isSettled = self.state.withLock { state in
@@ -261,6 +265,7 @@ final class GroupConsumer: Sendable {
         {
             let now = self.link.time.wallTime
             self.state.withLock { state in
+                state.settling.remove(id.sequence)
                 _ = state.queue.settle(id, settlement, now: now)
                 state.doubtful.remove(id.sequence)
             }
@@ -268,6 +273,22 @@ final class GroupConsumer: Sendable {
             self.forget(id.sequence)
         }
     }
+
+    private func hasNotSettled(_ id: Delivery.ID, _ error: RESPError) {
+        if error.code == .noGroup {
+            self.forget(id.sequence)
+            return
+        }
+        let later = self.link.time.wallTime + Self.afterRefusal
+        self.state.withLock { state in
+            if error.retry == .mayHaveRun { state.doubtful.insert(id.sequence) }
+            // The caller gives up, and nobody else would ever have it.
+            if error.retry == .permanent { state.queue.postpone(id, until: later) }
+        }
+    }
+
+    /// How long an entry waits that the server refuses to settle: somebody has to mend something first.
+    private static let afterRefusal: Duration = .seconds(5)
 
     private func leaseLost(_ id: Delivery.ID) -> MessagingError {
         MessagingError(
@@ -362,31 +383,21 @@ final class GroupConsumer: Sendable {
         return holding
     }
 
-    /// Has had its chances, and is in no lane any more: tried until it is stored.
-    private func bury(_ entry: LaneQueue<Handle>.Entry) async throws {
+    /// Has had its chances, and is in no lane any more.
+    private func bury(_ entry: LaneQueue<Handle>.Entry) async {
         let handle = entry.payload.entry
-        var failures = 0
-        while true {
-            do {
-                _ = try await self.store(letter: entry, reason: LaneQueue<Handle>.neverSettled(entry.attempts))
-                break
-            } catch {
-                failures += 1
-                self.link.logger.warning(
-                    "A dead letter could not be stored, trying again",
-                    metadata: ["message.id": "\(entry.message.id)", "error": "\(error)"]
-                )
-            }
-            do {
-                try await self.link.pause(afterFailures: failures)
-            } catch {
-                // Back in its lane it is found again to have had its chances.
-                self.state.withLock { $0.known[handle.id] = nil }
-                self.take(StreamLink.Claimed(entry: handle, deliveries: entry.attempts))
-                throw error
-            }
+        do {
+            _ = try await self.store(letter: entry, reason: LaneQueue<Handle>.neverSettled(entry.attempts))
+            self.state.withLock { $0.known[handle.id] = nil }
+        } catch {
+            self.link.logger.warning(
+                "A dead letter could not be stored, trying again",
+                metadata: ["message.id": "\(entry.message.id)", "error": "\(error)"]
+            )
+            // Back in its lane it is found again to have had its chances. The others go on meanwhile.
+            self.state.withLock { $0.known[handle.id] = nil }
+            self.take(StreamLink.Claimed(entry: handle, deliveries: entry.attempts, wait: .seconds(1)))
         }
-        self.state.withLock { $0.known[handle.id] = nil }
         self.signal.ring()
     }
 }

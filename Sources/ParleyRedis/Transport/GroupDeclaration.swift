@@ -75,11 +75,11 @@ struct GroupDeclaration: Sendable, Hashable {
 
     /// This group, to be declared as `group` from the place `last` on.
     ///
-    /// - Parameter delivered: What the group has read. No bindings are kept for what lies before.
-    func redeclared(_ group: ConsumerGroup, last: StreamID, delivered: StreamID) -> GroupDeclaration {
+    /// - Parameter done: No bindings are kept for what lies before: the group has read and acknowledged it.
+    func redeclared(_ group: ConsumerGroup, last: StreamID, done: StreamID) -> GroupDeclaration {
         var former = self.former
         if group.bindings != self.group.bindings { former.append(Former(until: last, bindings: self.group.bindings)) }
-        return GroupDeclaration(group, former: former.filter { $0.until > delivered })
+        return GroupDeclaration(group, former: former.filter { $0.until > done })
     }
 
     func takes(_ message: StreamMessageCoding.Incoming, at id: StreamID) -> Bool {

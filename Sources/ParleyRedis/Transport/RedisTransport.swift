@@ -23,6 +23,10 @@ internal import Synchronization
 ///   two seconds of it. A fail-over can lose what the replica had not yet got, ``StreamConfiguration/replication`` or
 ///   not. A killed server process loses nothing with an append-only file.
 /// - Somebody may trim or delete what is not handled yet. It is counted (`redis.stream.lost`) and logged.
+/// - The role of handing out is a key that expires. A server that evicts such keys (any `maxmemory-policy` but
+///   `noeviction`) or whose clock jumps can have two processes hand out for up to a second, and a key's order suffers.
+///
+/// A group that is consumed takes one of the client's ``ParleyRESP/RESPConfiguration/maximumDedicated`` connections.
 public final class RedisTransport: MessageTransport, Service {
     private let link: StreamLink
     private let letters: StreamDeadLetters
@@ -84,7 +88,8 @@ public final class RedisTransport: MessageTransport, Service {
         while !Task.isCancelled {
             let generation = self.isEnding.generation
             if self.hasEnded.withLock({ $0 }) { return }
-            let next = self.link.time.now.advanced(by: self.link.configuration.upkeepInterval)
+            let interval = max(.milliseconds(100), self.link.configuration.upkeepInterval)
+            let next = self.link.time.now.advanced(by: interval)
             await self.isEnding.wait(after: generation, until: next, on: self.link.time)
             if self.hasEnded.withLock({ $0 }) { return }
             await upkeep.once()
@@ -118,7 +123,7 @@ public final class RedisTransport: MessageTransport, Service {
             declaration = known.redeclared(
                 group,
                 last: try await client.xinfoStream(self.link.keys.stream).lastGeneratedID,
-                delivered: info?.lastDeliveredID ?? .zero
+                done: try await self.done(by: info)
             )
         }
         let reply = try await client.eval(
@@ -129,6 +134,13 @@ public final class RedisTransport: MessageTransport, Service {
         guard reply.integer == 1 else { return false }
         self.consumers.find(group.name)?.redeclare(declaration)
         return true
+    }
+
+    /// The last entry before which the group has nothing to do any more.
+    private func done(by group: StreamGroupInfo?) async throws -> StreamID {
+        guard let group else { return .zero }
+        let first = try await self.link.client.xpending(self.link.keys.stream, group.name).first
+        return first.map { min($0.predecessor, group.lastDeliveredID) } ?? group.lastDeliveredID
     }
 
     // MARK: Publishing
@@ -164,7 +176,6 @@ public final class RedisTransport: MessageTransport, Service {
         try self.checkReplicas(replies.last)
     }
 
-    /// One script a message, all on their way before the first answer.
     private func publishOnce(_ messages: [Message], rememberedFor life: Duration) async throws(RESPError) {
         let milliseconds = RESPArgument(min(max(1, life.wholeMilliseconds), 86_400_000))
         // In order, one after the other: the second of a batch must not be there without the first.
@@ -179,7 +190,7 @@ public final class RedisTransport: MessageTransport, Service {
         guard let wait = self.waitForReplicas.first else { return }
         // On another connection `WAIT` asks for what that one has written: a write of its own stands for the others.
         let replies = try await self.link.client.execute(
-            [["SET", RESPArgument(self.link.keys.published("last")), "1", "PX", milliseconds], wait],
+            [["SET", RESPArgument(self.link.keys.replicated), "1", "PX", "1000"], wait],
             deadline: nil
         )
         try self.checkReplicas(replies.last)

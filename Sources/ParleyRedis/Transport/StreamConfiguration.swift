@@ -1,6 +1,7 @@
 /// Which stream carries the bus, and every limit.
 public struct StreamConfiguration: Sendable {
-    /// How the processes of a group share its messages.
+    /// How the processes of a group share its messages: the same for all of them. While it is being changed, process by
+    /// process, messages may be handled twice at the same time.
     public enum Sharing: Sendable, Hashable {
         /// One process hands out all messages of a group, the others stand by and take over when it goes. Messages with
         /// the same key are in order whatever happens.
@@ -19,7 +20,7 @@ public struct StreamConfiguration: Sendable {
         /// What is older than `age` *and* done with by every group, foreign groups included, is trimmed. A group that
         /// nobody reads for keeps everything from its place on.
         public static func handled(olderThan age: Duration) -> Retention {
-            Retention(milliseconds: max(0, age.components.seconds * 1_000))
+            Retention(milliseconds: age.wholeMilliseconds)
         }
     }
 
@@ -41,7 +42,8 @@ public struct StreamConfiguration: Sendable {
     public var sharing: Sharing
     public var retention: Retention
     /// How many messages of a group a process may hold, handed out or not; 1 to 10,000. No more than there is room for
-    /// are asked for.
+    /// are asked for. What waits for a time, and what waits behind it because it has the same key, does not count until
+    /// there is ten times as much in all: one key whose first message is tried again later does not stop the others.
     public var window: Int
     /// A message without a key that waits for longer is laid aside on the server, where it takes no room of the
     /// window.
@@ -56,7 +58,7 @@ public struct StreamConfiguration: Sendable {
     /// to a day. `nil` remembers none: consumers then remove duplicates by their inbox.
     public var deduplication: Duration?
     public var replication: Replication?
-    /// How often trimming, the removal of dead consumers and the metrics happen, in one of the processes.
+    /// How often each process records the metrics, and one of them trims and removes dead consumers; 0.1 s at least.
     public var upkeepInterval: Duration
 
     public init(

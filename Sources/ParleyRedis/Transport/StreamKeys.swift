@@ -21,6 +21,8 @@ package struct StreamKeys: Sendable, Hashable {
     package func parked(_ group: String) -> String { "\(self.stream):\(group):parked" }
     /// A hash: of entries that a process holds until their time has come, that time in milliseconds.
     package func waits(_ group: String) -> String { "\(self.stream):\(group):waits" }
+    /// A string that expires: written so that `WAIT` has something to wait for.
+    var replicated: String { self.stream + ":replicated" }
     /// A string that expires: the entry of the message with this id.
     func published(_ message: String) -> String { "\(self.stream):published:\(message)" }
 

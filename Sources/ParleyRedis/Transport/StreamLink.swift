@@ -74,7 +74,7 @@ extension StreamLink {
         case held
         /// Another consumer has it.
         case taken
-        /// Nobody has it: it is acknowledged, or the stream or the group is gone.
+        /// Nobody has it: it is acknowledged, or gone from the stream.
         case gone
 
         init(_ reply: RESPValue) throws(RESPError) {
@@ -89,7 +89,10 @@ extension StreamLink {
 
     struct Beat {
         var isActive: Bool
+        /// Another consumer has them.
         var lost: [StreamID]
+        /// Nobody has them, or the stream has not.
+        var gone: [StreamID]
         var declaration: String?
     }
 
@@ -97,8 +100,8 @@ extension StreamLink {
     struct Claimed {
         var entry: StreamEntry
         var deliveries: Int
-        /// In milliseconds since 1970, on the server's clock.
-        var due: Int64?
+        /// How much longer it waits.
+        var wait: Duration?
     }
 
     struct Claim {
@@ -108,24 +111,39 @@ extension StreamLink {
         var gone: [StreamID]
     }
 
-    func beat(_ group: ConsumerGroup, holding ids: [StreamID]) async throws(RESPError) -> Beat {
+    /// - Parameter entries: What is held, and how often each was handed out.
+    func beat(
+        _ group: ConsumerGroup,
+        holding entries: [(id: StreamID, count: Int)]
+    ) async throws(RESPError) -> Beat {
         let wantsRole: RESPArgument = self.configuration.sharing == .oneProcess ? "1" : "0"
         let reply = try await self.client.eval(
             StreamScripts.beat,
             keys: [self.keys.stream, self.keys.active(group.name), self.keys.groups],
             arguments: [
                 RESPArgument(group.name), RESPArgument(self.consumer), RESPArgument(group.lease.wholeMilliseconds),
-                wantsRole,
-            ] + ids.map { RESPArgument("\($0)") }
+                wantsRole, RESPArgument(StreamKeys.released), RESPArgument(Self.idleOfReleased),
+            ] + entries.flatMap { [RESPArgument("\($0.id)"), RESPArgument($0.count)] },
+            deadline: self.deadline(of: group)
         )
-        guard let parts = reply.elements, parts.count >= 2, let active = parts[0].integer,
-            let lost = parts[1].elements
+        guard let parts = reply.elements, parts.count >= 3, let active = parts[0].integer,
+            let lost = parts[1].elements, let gone = parts[2].elements
         else { throw reply.unexpected("EVALSHA") }
         return Beat(
             isActive: active == 1,
             lost: lost.compactMap { $0.string.flatMap { StreamID($0) } },
-            declaration: parts.count > 2 ? parts[2].string : nil
+            gone: gone.compactMap { $0.string.flatMap { StreamID($0) } },
+            declaration: parts.count > 3 ? parts[3].string : nil
         )
+    }
+
+    /// Longer than any lease, in milliseconds: whoever looks next may have it.
+    static let idleOfReleased: Int64 = 7_200_000
+
+    /// A server that does not answer must not cost the lease: another connection may be better.
+    func deadline(of group: ConsumerGroup, blocking: Duration = .zero) -> Deadline {
+        let patience = min(max(group.lease / 3, .milliseconds(500)), .seconds(10))
+        return Deadline(self.time.now.advanced(by: blocking + patience))
     }
 
     /// - Parameter fromAll: takes what other Parley processes hold whatever its idle time: their role has ended.
@@ -138,12 +156,17 @@ extension StreamLink {
         let page = 500
         let reply = try await self.client.eval(
             StreamScripts.claim,
-            keys: [self.keys.stream, self.keys.waits(group.name), self.keys.parked(group.name)],
+            keys: [
+                self.keys.stream, self.keys.waits(group.name), self.keys.parked(group.name),
+                self.keys.active(group.name),
+            ],
             arguments: [
                 RESPArgument(group.name), RESPArgument(self.consumer), RESPArgument(group.lease.wholeMilliseconds),
                 cursor.map { RESPArgument("\($0)") } ?? "-", RESPArgument(page), RESPArgument(limit),
                 fromAll ? "1" : "0", RESPArgument(StreamKeys.parking), RESPArgument(StreamKeys.consumerPrefix),
-            ]
+                RESPArgument(Self.bytesOfAReply),
+            ],
+            deadline: self.deadline(of: group)
         )
         guard let parts = reply.elements, parts.count == 3, let next = parts[0].string, let taken = parts[1].elements,
             let gone = parts[2].elements
@@ -155,16 +178,21 @@ extension StreamLink {
         )
     }
 
+    /// About so many bytes come with one answer, or one message that is longer.
+    static let bytesOfAReply = 16 * 1_024 * 1_024
+
     func unpark(
-        _ group: String,
+        _ group: ConsumerGroup,
         limit: Int
     ) async throws(RESPError) -> (claimed: [Claimed], gone: [StreamID], next: Duration?) {
         let reply = try await self.client.eval(
             StreamScripts.unpark,
-            keys: [self.keys.stream, self.keys.parked(group)],
+            keys: [self.keys.stream, self.keys.parked(group.name)],
             arguments: [
-                RESPArgument(group), RESPArgument(self.consumer), RESPArgument(StreamKeys.parking), RESPArgument(limit),
-            ]
+                RESPArgument(group.name), RESPArgument(self.consumer), RESPArgument(StreamKeys.parking),
+                RESPArgument(limit),
+            ],
+            deadline: self.deadline(of: group)
         )
         guard let parts = reply.elements, parts.count == 3, let taken = parts[0].elements,
             let gone = parts[1].elements, let next = parts[2].integer
@@ -191,7 +219,7 @@ extension StreamLink {
         return Claimed(
             entry: StreamEntry(id: id, fields: fields),
             deliveries: Int(clamping: deliveries),
-            due: parts.count > 3 ? parts[3].integer : nil
+            wait: parts.count > 3 ? parts[3].integer.map { .milliseconds($0) } : nil
         )
     }
 
@@ -205,6 +233,29 @@ extension StreamLink {
     ) async throws(RESPError) -> Holding {
         let words = [RESPArgument(group), RESPArgument(self.consumer), RESPArgument("\(id)")]
         return try Holding(try await self.client.eval(script, keys: keys, arguments: words + arguments))
+    }
+
+    /// Sets what entries of this consumer count as, and keeps them.
+    func recount(_ entries: [(id: StreamID, count: Int)], of group: String) async throws(RESPError) {
+        try await self.hand(entries, of: group, to: self.consumer, idle: 0, by: self.client)
+    }
+
+    /// Gives entries to another consumer, with these counts.
+    func hand(
+        _ entries: [(id: StreamID, count: Int)],
+        of group: String,
+        to consumer: String,
+        idle: Int64,
+        by executor: some RESPExecutor
+    ) async throws(RESPError) {
+        guard !entries.isEmpty else { return }
+        _ = try await executor.eval(
+            StreamScripts.release,
+            keys: [self.keys.stream],
+            arguments: [
+                RESPArgument(group), RESPArgument(self.consumer), RESPArgument(consumer), RESPArgument(idle),
+            ] + entries.flatMap { [RESPArgument("\($0.id)"), RESPArgument($0.count)] }
+        )
     }
 
     /// - Returns: The group's declaration of now, when it is another one and nothing was acknowledged.

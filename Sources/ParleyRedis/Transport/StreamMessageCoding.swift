@@ -62,7 +62,9 @@ struct StreamMessageCoding: Sendable {
         attribute("type", message.type)
         attribute("time", message.time.preciseDescription)
         if let subject = message.subject { attribute("subject", subject) }
-        for (name, value) in message.headers.sorted(by: { $0.key < $1.key }) { attribute(name, value) }
+        for (name, value) in message.headers.sorted(by: { $0.key < $1.key }) where !Self.core.contains(name) {
+            attribute(name, value)
+        }
         if message.topic != message.type { fields.append(StreamField(Field.topic, message.topic)) }
         if let key = message.key { fields.append(StreamField(Field.key, key)) }
         if let type = message.dataContentType { fields.append(StreamField(Field.contentType, type)) }

@@ -24,10 +24,12 @@ enum StreamScripts {
         """
 
     /// A sign of life. Renews, or takes, the role of the one that hands out (when `ARGV[4]` is 1), and every entry's
-    /// lease. `JUSTID` resets the idle time and does not count as a delivery.
+    /// lease. `JUSTID` resets the idle time and does not count as a delivery. Without the role it gives everything
+    /// back: kept, it would be nobody's, and the one that has the role would go on with what comes behind it.
     ///
-    /// KEYS: stream, active, groups. ARGV: group, me, lease in ms, 1 or 0, ids… → {whether it is active, ids that are
-    /// no longer its own, the group's declaration}
+    /// KEYS: stream, active, groups. ARGV: group, me, lease in ms, 1 or 0, the consumer of what was given back, idle of
+    /// that in ms, then id and count… → {whether it is active, ids that are no longer its own, ids that nobody has or
+    /// that are gone from the stream, the group's declaration}
     static let beat = RESPScript(
         isMine + """
             local active = 1
@@ -39,29 +41,39 @@ enum StreamScripts {
                     active = 0
                 end
             end
-            local lost = {}
-            for i = 5, #ARGV do
-                if owner(ARGV[i]) == me then
-                    redis.call('XCLAIM', stream, group, me, 0, ARGV[i], 'JUSTID')
-                else
-                    lost[#lost + 1] = ARGV[i]
+            local lost, gone = {}, {}
+            for i = 7, #ARGV, 2 do
+                local id, holder = ARGV[i], owner(ARGV[i])
+                if not holder then
+                    gone[#gone + 1] = id
+                elseif holder ~= me then
+                    lost[#lost + 1] = id
+                elseif active == 0 then
+                    redis.call(
+                        'XCLAIM', stream, group, ARGV[5], 0, id, 'IDLE', ARGV[6], 'RETRYCOUNT', ARGV[i + 1], 'JUSTID'
+                    )
+                    lost[#lost + 1] = id
+                elseif not redis.call('XCLAIM', stream, group, me, 0, id, 'JUSTID')[1] then
+                    gone[#gone + 1] = id
                 end
             end
-            return {active, lost, redis.call('HGET', KEYS[3], group)}
+            return {active, lost, gone, redis.call('HGET', KEYS[3], group)}
             """
     )
 
     /// Takes over what has shown no sign of life, from a cursor on: at most one page of the pending list is looked at.
     /// The count of deliveries stays: it is written when the handler gets the message.
     ///
-    /// KEYS: stream, waits, parked. ARGV: group, me, minimum idle in ms, cursor ('-' for the beginning), page, at most
-    /// how many, 1 to take what is other Parley processes' at once, the parking consumer, the prefix of Parley's
-    /// consumers → {next cursor ('' at the end), {id, count, fields, due or false, former owner}…, ids that are gone}
+    /// KEYS: stream, waits, parked, active. ARGV: group, me, minimum idle in ms, cursor ('-' for the beginning), page,
+    /// at most how many, 1 to take what is other Parley processes' at once (with the role only), the parking consumer,
+    /// the prefix of Parley's consumers, at most how many bytes → {next cursor ('' at the end), {id, count, fields, ms
+    /// until it is due or false}…, ids that are gone}
     static let claim = RESPScript(
-        isMine + """
+        isMine + now + """
+            if ARGV[7] == '1' and redis.call('GET', KEYS[4]) ~= me then return {'', {}, {}} end
             local start = ARGV[4] == '-' and '-' or '(' .. ARGV[4]
             local page = redis.call('XPENDING', stream, group, start, '+', ARGV[5])
-            local taken, gone, cursor, room = {}, {}, ARGV[4], tonumber(ARGV[6])
+            local taken, gone, cursor, room, bytes = {}, {}, ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[10])
             for _, entry in ipairs(page) do
                 local id, consumer, idle, count = entry[1], entry[2], entry[3], entry[4]
                 local wanted = consumer ~= me and idle >= tonumber(ARGV[3])
@@ -71,12 +83,14 @@ enum StreamScripts {
                     wanted = true
                 end
                 if wanted then
-                    if room == 0 then return {cursor, taken, gone} end
+                    if room == 0 or bytes <= 0 then return {cursor, taken, gone} end
                     local found = redis.call('XRANGE', stream, id, id)
                     if found[1] then
                         redis.call('XCLAIM', stream, group, me, 0, id, 'JUSTID')
-                        taken[#taken + 1] = {id, count, found[1][2], redis.call('HGET', KEYS[2], id), consumer}
+                        local due = redis.call('HGET', KEYS[2], id)
+                        taken[#taken + 1] = {id, count, found[1][2], due and math.max(0, due - clock())}
                         room = room - 1
+                        for _, word in ipairs(found[1][2]) do bytes = bytes - #word end
                     else
                         redis.call('XACK', stream, group, id)
                         redis.call('HDEL', KEYS[2], id)
@@ -121,7 +135,9 @@ enum StreamScripts {
     /// KEYS: stream, waits. ARGV: group, me, id, count → 1; 0 when it is somebody else's, 2 when it is gone
     static let begin = RESPScript(
         isMine + """
-            if owner(ARGV[3]) ~= me then return 0 end
+            local holder = owner(ARGV[3])
+            if not holder then return 2 end
+            if holder ~= me then return 0 end
             redis.call('HDEL', KEYS[2], ARGV[3])
             local held = redis.call('XCLAIM', stream, group, me, 0, ARGV[3], 'RETRYCOUNT', ARGV[4], 'JUSTID')
             return held[1] and 1 or 2
@@ -257,14 +273,17 @@ enum StreamScripts {
 
     /// Trims what every group has done with, and what is older than a time.
     ///
-    /// KEYS: stream. ARGV: milliseconds to keep → how many
+    /// KEYS: stream. ARGV: milliseconds to keep → how many; a call removes 10,000 at most
     static let trim = RESPScript(
         now + """
-            local function parts(id)
-                local milliseconds, sequence = string.match(id, '^(%d+)-(%d+)$')
-                return tonumber(milliseconds), tonumber(sequence)
+            -- A sequence may be more than a Lua number holds, so digits are compared as text.
+            local function isBefore(one, other)
+                local a, b = string.match(one, '^(%d+)-(%d+)$')
+                local c, d = string.match(other, '^(%d+)-(%d+)$')
+                if a ~= c then return #a < #c or (#a == #c and a < c) end
+                return #b < #d or (#b == #d and b < d)
             end
-            local floor, rest = math.max(0, clock() - ARGV[1]), 0
+            local floor = string.format('%.0f-0', math.max(0, clock() - ARGV[1]))
             local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
             if #groups == 0 then return 0 end
             for _, info in ipairs(groups) do
@@ -273,12 +292,9 @@ enum StreamScripts {
                 local needed = group['last-delivered-id']
                 local pending = redis.call('XPENDING', KEYS[1], group['name'])
                 if pending[1] > 0 then needed = pending[2] end
-                local milliseconds, sequence = parts(needed)
-                if milliseconds < floor or (milliseconds == floor and sequence < rest) then
-                    floor, rest = milliseconds, sequence
-                end
+                if isBefore(needed, floor) then floor = needed end
             end
-            return redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f-%.0f', floor, rest))
+            return redis.call('XTRIM', KEYS[1], 'MINID', '~', floor)
             """
     )
 

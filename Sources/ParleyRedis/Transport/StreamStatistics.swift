@@ -9,7 +9,7 @@ struct StreamStatistics {
 
     /// So many entries that were not read yet are looked at one by one; for the rest of a longer backlog the server's
     /// word is taken.
-    static let exact = 10_000
+    static let exact = 2_000
 
     func ofGroups(
         dead: [String: Int],

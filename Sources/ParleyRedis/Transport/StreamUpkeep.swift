@@ -3,10 +3,16 @@ internal import Logging
 internal import ParleyCore
 internal import ParleyMessaging
 internal import ParleyRESP
+internal import Synchronization
 
-/// What has to be done now and then, by one process of all: trimming, dismissing consumers that are gone, metrics.
-struct StreamUpkeep {
-    let link: StreamLink
+/// What has to be done now and then: metrics, by every process; trimming and dismissing dead consumers, by one.
+final class StreamUpkeep: Sendable {
+    private let link: StreamLink
+    private let groups = Mutex<[String: StreamMetrics.Group]>([:])
+
+    init(link: StreamLink) {
+        self.link = link
+    }
 
     func once() async {
         do {
@@ -45,15 +51,28 @@ struct StreamUpkeep {
         }
         if let kept = self.link.configuration.retention.milliseconds {
             do throws(RESPError) {
-                _ = try await self.link.client.eval(
-                    StreamScripts.trim,
-                    keys: [self.link.keys.stream],
-                    arguments: [RESPArgument(kept)]
-                )
+                // One call removes some thousands; others have their turn between two.
+                for _ in 0..<1_000 {
+                    let reply = try await self.link.client.eval(
+                        StreamScripts.trim,
+                        keys: [self.link.keys.stream],
+                        arguments: [RESPArgument(kept)]
+                    )
+                    guard let count = reply.integer, count > 0 else { break }
+                }
             } catch {
                 // There is nothing to trim.
                 guard error.isMissingKey else { throw error }
             }
+        }
+    }
+
+    private func metrics(of group: String) -> StreamMetrics.Group? {
+        self.groups.withLock { groups in
+            if let known = groups[group] { return known }
+            let made = self.link.metrics.group(group)
+            groups[group] = made
+            return made
         }
     }
 
@@ -63,7 +82,7 @@ struct StreamUpkeep {
         let stream = self.link.keys.stream
         handles.length.record(try await client.xlen(stream))
         for info in try await StreamStatistics(link: self.link).groups().values {
-            guard let metrics = self.link.metrics.group(info.name) else { continue }
+            guard let metrics = self.metrics(of: info.name) else { continue }
             metrics.pending.record(info.pending)
             if let lag = info.lag { metrics.lag.record(lag) }
             let first = try await client.xpending(stream, info.name, count: 1).first

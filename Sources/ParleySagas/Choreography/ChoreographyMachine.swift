@@ -129,8 +129,11 @@ public struct ChoreographyMachine: Sendable {
         for occurrence in occurrences {
             if let parent = occurrence.parent { children[parent, default: []].append(occurrence) }
         }
+        // Once an operator's request was answered, what the way forth still owed is not awaited any more: saying it
+        // again would do what is being undone.
+        let wayBack = self.belowRequests(occurrences)
         var open: [ChoreographyVerdict.Awaited] = []
-        for (index, occurrence) in occurrences.enumerated() {
+        for (index, occurrence) in occurrences.enumerated() where wayBack?.contains(index) ?? true {
             for expectation in self.choreography.events[occurrence.type]?.then ?? [] {
                 let answers = (children[index] ?? []).filter { expectation.oneOf.contains($0.type) }
                     .sorted { ($0.time, $0.id ?? "") < ($1.time, $1.id ?? "") }
@@ -159,6 +162,21 @@ public struct ChoreographyMachine: Sendable {
             }
         }
         return open
+    }
+
+    /// The events that answer requests and all that follows from them; `nil` when nothing was requested.
+    private func belowRequests(_ occurrences: [Occurrence]) -> Set<Int>? {
+        var below = Set(occurrences.indices.filter { self.choreography.events[occurrences[$0].type]?.askedBy != nil })
+        guard !below.isEmpty else { return nil }
+        var isGrowing = true
+        while isGrowing {
+            let more = occurrences.indices.filter { index in
+                !below.contains(index) && occurrences[index].parent.map { below.contains($0) } == true
+            }
+            below.formUnion(more)
+            isGrowing = !more.isEmpty
+        }
+        return below
     }
 
     private func awaited(

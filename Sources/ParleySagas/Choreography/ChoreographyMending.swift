@@ -60,7 +60,21 @@ struct ChoreographyMending {
         guard let data = data ?? cause?.data else {
             throw SagaError(.notAllowed, "there is no event to take the body of '\(event)' from; give it one")
         }
-        var warnings = ["\(declared.by) is not asked: whatever '\(event)' says it has done, it has not done for this"]
+        // Nobody has seen it yet, and saying it again would be another event.
+        let seen = Set(self.instance.events.map(\.id))
+        let isOnItsWay = self.instance.interventions.contains {
+            $0.kind == .injected && $0.events.contains(event) && !seen.isSuperset(of: $0.messageIDs)
+        }
+        guard !isOnItsWay || isForced else {
+            throw SagaError(
+                .notAllowed,
+                "'\(event)' was injected into instance '\(self.instance.id)' already and is on its way; or force it"
+            )
+        }
+        var warnings = [
+            "\(declared.by) is not asked: whatever '\(event)' says it has done, it has not done for this; if what it "
+                + "reacts to still waits in its queue, it will do it when it is back"
+        ]
         if !isLegal {
             warnings.append("'\(event)' does not follow from what was seen, and will be shown as unexpected")
         }

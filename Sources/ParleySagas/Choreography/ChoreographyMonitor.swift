@@ -119,8 +119,10 @@ public struct ChoreographyMonitor: Service {
             let existing = try self.store.instance(id, of: self.machine.choreography.name, in: transaction)
             let machine = try self.machine(for: existing, in: transaction)
             var before = existing ?? machine.begin(id: id, businessKey: message.subject ?? id, now: now)
-            // The first event that was seen may not have said what it is about.
-            if before.businessKey == id, let subject = message.subject { before.businessKey = subject }
+            // Services name different things as their subject; the beginning says what it is all about, whenever it
+            // is seen. Until then the first event's word stands.
+            let isBeginning = message.type == machine.choreography.start
+            if let subject = message.subject, isBeginning || before.events.isEmpty { before.businessKey = subject }
             let isKnown = before.events.contains { $0.id == message.id }
             // Forgotten with its instance, and delivered once more after that: it begins nothing anew.
             guard isNew || isKnown else { return nil as ChoreographyChange? }
