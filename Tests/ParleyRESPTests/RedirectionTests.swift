@@ -142,6 +142,23 @@ import Testing
         }
     }
 
+    /// One that ends every handshake is not tried again and again until the deadline.
+    @Test func aNodeThatHangsUpIsAnErrorAtOnce() async throws {
+        try await FakeServer.with({ _, _ in .close }) { rude in
+            try await FakeServer.with { command, _ in
+                FakeServer.handshake(command) ?? .bytes("-MOVED 7 127.0.0.1:\(rude.port)\r\n")
+            } _: { server in
+                var configuration = server.configuration
+                configuration.followsRedirections = true
+                try await withClient(configuration) { client in
+                    let error = try await failure { try await client.get("k") }
+                    #expect(error.code == .connectionLost && error.retry == .notSent)
+                    #expect(rude.connections == 1)
+                }
+            }
+        }
+    }
+
     // MARK: Two nodes
 
     private static func withNodes(
