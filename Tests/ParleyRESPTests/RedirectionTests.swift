@@ -187,7 +187,7 @@ import Testing
         let meeting = ["CLUSTER", "MEET", "127.0.0.1", "\(new.port)", new.options.last ?? ""].map { RESPArgument($0) }
         try await a.send(RESPCommand(meeting))
         for node in [a, b] {
-            try await eventually("they know each other") {
+            try await slowly("they know each other") {
                 let info = ServerInfo(try await node.send(["CLUSTER", "INFO"]).string ?? "")
                 return info["cluster_state"] == "ok" && info["cluster_known_nodes"] == "2"
             }

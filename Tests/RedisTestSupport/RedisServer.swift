@@ -5,6 +5,7 @@ internal import NIOPosix
 internal import ParleyCore
 public import ParleyRESP
 internal import ProcessTestSupport
+internal import Synchronization
 
 public let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
@@ -114,15 +115,18 @@ public struct RedisServer: Sendable {
     }
 }
 
-/// A port that was free a moment ago. Below those that the system hands out by itself, because connections and other
-/// listeners of these tests would soon have such a one.
+private let takenPorts = Mutex<Set<Int>>([])
+
+/// A port on which nobody listened a moment ago, and that nobody else in this process gets. Below those that the system
+/// hands out by itself, because connections and other listeners of these tests would soon have such a one. Not tried by
+/// listening: a process that another test starts meanwhile would inherit the socket, and hold the port.
 public func freePort() async throws -> Int {
     for _ in 0..<100 {
         let port = Int.random(in: 10_000..<32_000)
-        let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-        guard let channel = try? await bootstrap.bind(host: "127.0.0.1", port: port).get() else { continue }
-        try await channel.close()
-        return port
+        guard takenPorts.withLock({ $0.insert(port).inserted }) else { continue }
+        let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        guard let channel = try? await bootstrap.connect(host: "127.0.0.1", port: port).get() else { return port }
+        try? await channel.close()
     }
     throw ServerFailure("no port is free between 10000 and 32000")
 }
