@@ -199,6 +199,11 @@ import Testing
                         #expect(error.retry == .mayHaveRun)
                     }
                 }
+                // The other connections hear of it a moment later.
+                try await eventually("nothing is connected") {
+                    let soon = Deadline(after: .milliseconds(100), on: SystemTimeSource())
+                    return try await failure { try await client.within(soon).ping() }.retry == .notSent
+                }
                 // While it is away: an error in time, and nothing was sent.
                 let soon = Deadline(after: .milliseconds(100), on: SystemTimeSource())
                 let away = try await failure { try await client.within(soon).ping() }
