@@ -83,13 +83,14 @@ struct AdminRoutes: Sendable {
                     isDryRun: isDryRun
                 )
             }
-            if let edit {
-                // What would be refused is left as it is, to be corrected. Taken first: should this process die before
-                // the commit, the hash says truly that nothing was done.
+            let report: SagaInterventionReport
+            if let edit, let mirror {
+                // What would be refused is left as it is, to be corrected.
                 _ = try await intervene(isDryRun: true)
-                try await self.mirror?.take(edit)
+                report = try await mirror.taking(edit) { try await intervene(isDryRun: false) }
+            } else {
+                report = try await intervene(isDryRun: false)
             }
-            let report = try await intervene(isDryRun: false)
             return Answer(
                 saga: report.saga,
                 intervention: report.intervention,

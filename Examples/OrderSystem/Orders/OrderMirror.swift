@@ -35,6 +35,8 @@ struct OrderMirror: Sendable {
         var key: String { self.edit.key }
     }
 
+    private static let tries = 10
+
     /// What a customer waits for is not kept up for long.
     private static let patience: Duration = .milliseconds(200)
 
@@ -73,11 +75,25 @@ struct OrderMirror: Sendable {
         return Decidable(edit: edit, state: state)
     }
 
-    /// - Throws: `SagaError` when somebody else was faster.
-    func take(_ decided: Decidable) async throws {
+    /// Does what the edit says, with the edit taken first: should this process die in between, the hash says truly that
+    /// nothing was done.
+    ///
+    /// The saga may be trying its step again and again meanwhile, so `body` is repeated while the saga is where the
+    /// person saw it.
+    ///
+    /// - Throws: `SagaError` when somebody else was faster; what `body` throws.
+    func taking<Value>(_ decided: Decidable, _ body: () async throws -> Value) async throws -> Value {
         guard try await self.asking({ try await self.mirror.take(decided.edit) }) else {
             throw SagaError(.conflict, "'\(decided.key)' has changed in this moment; look at it again")
         }
+        for _ in 1..<Self.tries {
+            do {
+                return try await body()
+            } catch let error as SagaError where error.code == .conflict {
+                guard try await self.find(decided.edit.saga)?.state == decided.edit.shownState else { throw error }
+            }
+        }
+        return try await body()
     }
 
     /// Shows a saga again as it is. When the server is away the edit stays, and is shown.
