@@ -142,6 +142,23 @@ import Testing
         }
     }
 
+    /// One that ends every handshake is not tried again and again until the deadline.
+    @Test func aNodeThatHangsUpIsAnErrorAtOnce() async throws {
+        try await FakeServer.with({ _, _ in .close }) { rude in
+            try await FakeServer.with { command, _ in
+                FakeServer.handshake(command) ?? .bytes("-MOVED 7 127.0.0.1:\(rude.port)\r\n")
+            } _: { server in
+                var configuration = server.configuration
+                configuration.followsRedirections = true
+                try await withClient(configuration) { client in
+                    let error = try await failure { try await client.get("k") }
+                    #expect(error.code == .connectionLost && error.retry == .notSent)
+                    #expect(rude.connections == 1)
+                }
+            }
+        }
+    }
+
     // MARK: Two nodes
 
     private static func withNodes(
@@ -170,7 +187,7 @@ import Testing
         let meeting = ["CLUSTER", "MEET", "127.0.0.1", "\(new.port)", new.options.last ?? ""].map { RESPArgument($0) }
         try await a.send(RESPCommand(meeting))
         for node in [a, b] {
-            try await eventually("they know each other") {
+            try await slowly("they know each other") {
                 let info = ServerInfo(try await node.send(["CLUSTER", "INFO"]).string ?? "")
                 return info["cluster_state"] == "ok" && info["cluster_known_nodes"] == "2"
             }

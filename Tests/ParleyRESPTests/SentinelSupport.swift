@@ -1,5 +1,6 @@
 import Foundation
 import ParleyCore
+import ProcessTestSupport
 import RedisTestSupport
 
 @testable import ParleyRESP
@@ -61,7 +62,7 @@ struct SentinelSetup: Sendable {
             var settings = sentinel.configuration
             settings.prefersRESP3 = false
             try await RESPConnection.withConnection(settings) { connection in
-                try await eventually("the sentinels and the replica are known") {
+                try await slowly("the sentinels and the replica are known") {
                     let state = try await connection.send(["SENTINEL", "MASTER", RESPArgument(Self.name)])
                     let replicas = try await connection.send(["SENTINEL", "REPLICAS", RESPArgument(Self.name)])
                     return state["num-other-sentinels"]?.integer == 2
@@ -75,4 +76,9 @@ struct SentinelSetup: Sendable {
 extension RESPExecutor {
     /// Of the server that answers.
     func port() async throws -> Int? { try await self.info("server")["tcp_port"].flatMap { Int($0) } }
+}
+
+/// `eventually` for what takes a server seconds: asked so seldom that the other tests have the processor.
+func slowly(_ what: String, _ holds: () async throws -> Bool) async throws {
+    guard try await isEventually(within: .seconds(60), holds) else { throw ServerFailure("never came true: \(what)") }
 }

@@ -31,13 +31,13 @@ import Testing
                             }
                         }
                     }
-                    try await eventually("progress") { tally.added.count > 200 }
+                    try await slowly("progress") { tally.added.count > 200 }
                     try await setup.master.kill()
                     // A caller that comes while there is no master is served by the next one and notices nothing.
                     try await client.set("asked while it was away", "x")
                     #expect(try await client.port() == setup.replica.port)
                     let before = tally.added.count
-                    try await eventually("progress at the new master") { tally.added.count > before + 200 }
+                    try await slowly("progress at the new master") { tally.added.count > before + 200 }
                     tally.stop()
                     try await group.waitForAll()
                 }
@@ -67,7 +67,7 @@ import Testing
                     try await RESPConnection.withConnection(setup.sentinels[0].configuration) {
                         try await $0.send(["SENTINEL", "FAILOVER", RESPArgument(SentinelSetup.name)])
                     }
-                    try await eventually("writes reach the new master") {
+                    try await slowly("writes reach the new master") {
                         do throws(RESPError) {
                             try await client.set("k", "2")
                             return try await client.info("server")["tcp_port"] == "\(setup.replica.port)"
@@ -177,7 +177,8 @@ import Testing
                                 guard case .sentinel(var group) = configuration.endpoint.kind else { return }
                                 group.endpoints.insert(.host("127.0.0.1", port: dead), at: 0)
                                 configuration.endpoint = .sentinel(master: "m", group.endpoints)
-                                configuration.connectTimeout = .seconds(2)
+                                // The silent one has a fifth of it.
+                                configuration.connectTimeout = .seconds(10)
                                 configuration.sharedConnections = 1
                                 try await withClient(configuration) { client in
                                     #expect(try await client.port() == master.port)
@@ -257,7 +258,7 @@ import Testing
                 // Once it is one, whoever waits is served.
                 try await withClient(configuration) { client in
                     async let answer: Void = client.ping()
-                    try await eventually("it was asked again") { Self.questions(sentinel) > 2 }
+                    try await slowly("it was asked again") { Self.questions(sentinel) > 2 }
                     try await RESPConnection.withConnection(server.configuration) {
                         try await $0.send(["REPLICAOF", "NO", "ONE"])
                     }

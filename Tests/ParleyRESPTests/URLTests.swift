@@ -148,6 +148,21 @@ import Testing
             #expect(!log.text.contains("s3cret"))
         }
     }
+
+    /// A password that is a part of the server's words is no reason to misread them.
+    @Test(.timeLimit(.minutes(1)), arguments: ["S", "WRONGPASS", " ", "invalid"])
+    func aShortPasswordDoesNotHideTheRefusal(_ password: String) async throws {
+        try await FakeServer.with { _, _ in
+            .bytes("-WRONGPASS invalid username-password pair\r\n")
+        } _: { server in
+            var configuration = server.configuration
+            configuration.password = password
+            let error = try await failure { [configuration] in
+                try await RESPConnection.withConnection(configuration) { _ in }
+            }
+            #expect(error.code == .wrongPassword && error.retry == .permanent)
+        }
+    }
 }
 
 /// Keeps everything that is logged, at every level.

@@ -5,6 +5,7 @@ internal import NIOPosix
 internal import ParleyCore
 public import ParleyRESP
 internal import ProcessTestSupport
+internal import Synchronization
 
 public let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
@@ -114,13 +115,20 @@ public struct RedisServer: Sendable {
     }
 }
 
-/// A port that was free a moment ago.
+private let takenPorts = Mutex<Set<Int>>([])
+
+/// A port on which nobody listened a moment ago, and that nobody else in this process gets. Below those that the system
+/// hands out by itself, because connections and other listeners of these tests would soon have such a one. Not tried by
+/// listening: a process that another test starts meanwhile would inherit the socket, and hold the port.
 public func freePort() async throws -> Int {
-    let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-        .bind(host: "127.0.0.1", port: 0).get()
-    let port = channel.localAddress?.port ?? 0
-    try await channel.close()
-    return port
+    for _ in 0..<100 {
+        let port = Int.random(in: 10_000..<32_000)
+        guard takenPorts.withLock({ $0.insert(port).inserted }) else { continue }
+        let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        guard let channel = try? await bootstrap.connect(host: "127.0.0.1", port: port).get() else { return port }
+        try? await channel.close()
+    }
+    throw ServerFailure("no port is free between 10000 and 32000")
 }
 
 /// Asks again until it holds: each question is a round trip or a turn for the others, so no time is fixed.

@@ -217,24 +217,20 @@ public final class RESPClient: RESPExecutor, Service {
         let limit = self.limit(deadline)
         while true {
             let connection = try await self.sharedConnection(until: limit)
+            let replies: [RESPValue]
             do {
-                let replies = try await connection.execute(commands, deadline: Deadline(limit))
-                guard self.configuration.followsRedirections, commands.count == 1, replies.count == 1 else {
-                    return replies
-                }
-                return [
-                    try await self.redirections.follow(
-                        replies[0],
-                        of: commands[0],
-                        from: connection.configuration.endpoint,
-                        until: limit
-                    )
-                ]
+                replies = try await connection.execute(commands, deadline: Deadline(limit))
             } catch {
                 guard error.retry == .notSent, error.code == .connectionLost || error.code == .closed else {
                     throw error
                 }
+                continue
             }
+            guard self.configuration.followsRedirections, commands.count == 1, replies.count == 1 else {
+                return replies
+            }
+            let server = connection.configuration.endpoint
+            return [try await self.redirections.follow(replies[0], of: commands[0], from: server, until: limit)]
         }
     }
 

@@ -66,8 +66,8 @@ public struct RESPConfiguration: Sendable, CustomStringConvertible, CustomReflec
     /// How often the client asks a sentinel whether the master is still the same; at least a millisecond. A master that
     /// was replaced may take writes until it knows, and they are lost: about so long here, ten seconds without asking.
     public var sentinelInterval: Duration
-    /// Send a command that the server answers with `MOVED` or `ASK` to the node that is named, with the password of this
-    /// configuration; `false` leaves them as errors.
+    /// Send a command that the server answers with `MOVED` or `ASK` to the node that is named, and to that node this
+    /// configuration's password; `false` leaves them as errors.
     ///
     /// For a client of one node of a cluster, while slots move: only for commands that are sent alone and do not block,
     /// and with a round trip more for each, since nothing is remembered of where slots are. Not a cluster client.

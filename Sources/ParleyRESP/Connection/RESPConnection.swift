@@ -324,11 +324,12 @@ public final class RESPConnection: RESPExecutor {
                     if let startup = core.startup { others.append(.startup(startup, nil)) }
                     core.startup = nil
                 case .handshakeRefused(let step):
-                    let refusal = RESPError(
-                        refusal: self.configuration.withoutSecrets(value.errorMessage ?? ""),
+                    var refusal = RESPError(
+                        refusal: value.errorMessage ?? "",
                         command: self.configuration.command(for: step).name,
                         server: self.configuration.endpoint.description
                     )
+                    refusal.message = self.configuration.withoutSecrets(refusal.message)
                     core.failure = core.failure ?? refusal
                     return (false, true)
                 case .unexpected:
