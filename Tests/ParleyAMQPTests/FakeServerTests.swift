@@ -255,7 +255,7 @@ private func reply(_ method: AMQPMethod, _ channel: UInt16) -> AMQPFrame {
 
     @Test func nobodyThereIsSaidByEveryWaitInTime() async throws {
         var configuration = AMQPConfiguration(endpoints: [.init(host: "127.0.0.1", port: 1)])
-        configuration.operationTimeout = .seconds(2)
+        configuration.operationTimeout = .seconds(6)
         configuration.backoff = Backoff(initial: .milliseconds(10), cap: .milliseconds(50))
         let error = await expect(.timedOut) {
             try await AMQPConnection.withConnection(configuration, logger: quiet) { try await $0.ready() }
