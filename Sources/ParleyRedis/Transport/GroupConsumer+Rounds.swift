@@ -41,7 +41,7 @@ extension GroupConsumer {
 
     private func consume() async throws {
         try await self.makeGroup()
-        try await self.fetchOwn()
+        try await self.releaseUnknown()
         let client = self.link.client
         try await client.withConnection { connection in
             guard let number = try await connection.send(["CLIENT", "ID"]).integer else { return }
@@ -275,7 +275,7 @@ extension GroupConsumer {
             }
             self.adopt(newer)
             guard self.state.withLock({ $0.declaration.json }) != judge.json else {
-                // They stay pending, and are fetched again.
+                // They stay pending, and are given back and looked at again.
                 throw MessagingError(
                     .invalidGroup,
                     "the declaration of the group '\(self.name)' in Redis cannot be read; declare the group again",
@@ -333,9 +333,9 @@ extension GroupConsumer {
         )
     }
 
-    /// Fetches what the server counts as this consumer's and is not known here: the answer that held it was lost, or it
-    /// could not be given back.
-    private func fetchOwn() async throws {
+    /// Gives back what the server counts as this consumer's and is not known here: the answer that held it was lost, or
+    /// it could not be given back before. The next look takes it up as it does others' entries, each in its time.
+    private func releaseUnknown() async throws {
         // Only what was lost on the way of a read has been seen by nobody.
         let areUnseen = self.state.withLock { $0.isReadInDoubt && !$0.isClaimInDoubt }
         let client = self.link.client
@@ -343,26 +343,7 @@ extension GroupConsumer {
         while true {
             let page = try await self.ownPending(after: last, of: client)
             let unknown = page.filter { pending in self.state.withLock { $0.known[pending.id] == nil } }
-            for start in stride(from: 0, to: unknown.count, by: self.batch) {
-                let part = unknown[start..<min(unknown.count, start + self.batch)]
-                let replies = try await client.execute(
-                    part.map { ["XRANGE", RESPArgument(self.link.keys.stream), "\($0.id)", "\($0.id)"] },
-                    deadline: nil
-                )
-                var lost: [StreamID] = []
-                for (pending, reply) in zip(part, replies) {
-                    guard let entry = try reply.streamEntries("XRANGE").first else {
-                        lost.append(pending.id)
-                        continue
-                    }
-                    try await self.sort(
-                        [StreamLink.Claimed(entry: entry, deliveries: pending.deliveries)],
-                        areUnseen: areUnseen && pending.deliveries == 1
-                    )
-                }
-                try await client.xack(self.link.keys.stream, self.name, lost)
-                self.report(0, lost: lost)
-            }
+            try await self.release(unknown, counting: [:], areUnseen: areUnseen, by: client)
             guard page.count == Self.page else { break }
             last = page.last?.id
         }
@@ -370,6 +351,23 @@ extension GroupConsumer {
             state.isReadInDoubt = false
             state.isClaimInDoubt = false
         }
+    }
+
+    private func release(
+        _ entries: [PendingEntry],
+        counting attempts: [StreamID: Int],
+        areUnseen: Bool,
+        by executor: some RESPExecutor
+    ) async throws {
+        try await self.link.hand(
+            entries.map { entry in
+                (entry.id, attempts[entry.id] ?? (areUnseen && entry.deliveries == 1 ? 0 : entry.deliveries))
+            },
+            of: self.name,
+            to: StreamKeys.released,
+            idle: StreamLink.idleOfReleased,
+            by: executor
+        )
     }
 
     private static let page = 200
@@ -399,7 +397,7 @@ extension GroupConsumer {
             state.leasedUntil = nil
             return (attempts, state.isReadInDoubt && !state.isClaimInDoubt)
         }
-        // Whoever ends the process does not wait for long; whoever subscribes again fetches what is left.
+        // Whoever ends the process does not wait for long; whoever subscribes again gives back what is left.
         let executor = self.link.client.within(Deadline(self.link.time.now.advanced(by: .seconds(3))))
         for failures in 1...3 {
             do {
@@ -428,18 +426,7 @@ extension GroupConsumer {
         while true {
             // What was given back is this consumer's no more, so the first page is always the next.
             let page = try await self.ownPending(after: nil, of: executor)
-            try await self.link.hand(
-                page.map { pending in
-                    (
-                        pending.id,
-                        attempts[pending.id] ?? (areUnseen && pending.deliveries == 1 ? 0 : pending.deliveries)
-                    )
-                },
-                of: self.name,
-                to: StreamKeys.released,
-                idle: StreamLink.idleOfReleased,
-                by: executor
-            )
+            try await self.release(page, counting: attempts, areUnseen: areUnseen, by: executor)
             if page.count < Self.page { break }
         }
         _ = try await executor.eval(
