@@ -48,14 +48,19 @@ extension RealTime {
                 try await stage.running { transport in
                     try await transport.declare(ConsumerGroup("g", bindings: ["#"], lease: .seconds(30)))
                     try await transport.publish((0..<50).map { message("m\($0)", key: "k") })
+                    let clock = ContinuousClock()
+                    let wait = Duration.seconds(6)
+                    let asked = clock.now
                     try await transport.withSubscription(to: "g", prefetch: 1) { deliveries in
-                        for try await _ in deliveries {
+                        for try await delivery in deliveries {
+                            try await transport.settle(delivery.id, .retry(after: wait))
                             try await server.kill()
                             break
                         }
                     }
                     try await server.start()
-                    let seen = try await transport.drain("g") { _ in
+                    let seen = try await transport.drain("g") { delivery in
+                        #expect(asked.duration(to: clock.now) >= wait, "\(delivery.message.id) before its time")
                     } until: {
                         $0.count == 50
                     }
