@@ -259,7 +259,7 @@ let package = Package(
             name: "ParleySQLiteTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleySQLite", "ParleyTestKit",
-                product("GRDB", "GRDB.swift"),
+                "ProcessTestSupport", product("GRDB", "GRDB.swift"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -274,7 +274,8 @@ let package = Package(
         .testTarget(
             name: "ParleyAMQPTests",
             dependencies: [
-                "ParleyCore", "ParleyAMQP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                "ParleyCore", "ParleyAMQP", "ProcessTestSupport", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("OrderedCollections", "swift-collections"), product("CoreMetrics", "swift-metrics"),
