@@ -25,6 +25,15 @@ enum ServiceKind: String, CaseIterable, ExpressibleByArgument, Sendable {
         }
     }
 
+    /// Where it answers gRPC, if it does.
+    var defaultGRPCPort: Int? {
+        switch self {
+        case .userService: 50_051
+        case .orderService: 50_052
+        default: nil
+        }
+    }
+
     /// The environment variable that says where this service is when it runs elsewhere, as in the guide's compose file:
     /// `USER_SERVICE=user-service:8001`.
     var addressVariable: String { self.rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined() }

@@ -36,8 +36,17 @@ struct Orders: Sendable {
 
     private func place(_ request: Request, _ context: ParleyRequestContext) async throws -> Response {
         let wanted = try await request.decode(as: OrderRequest.self, context: context)
+        let order = try await self.place(wanted, key: request.headers[HTTPField.Name.idempotencyKey])
+        var response = try order.response(from: request, context: context)
+        response.status = .accepted
+        response.headers[.location] = "/api/v1/orders/\(order.id)"
+        return response
+    }
+
+    /// - Parameter key: the same one gives the same order, however often it is sent.
+    /// - Returns: The order as it stands.
+    func place(_ wanted: OrderRequest, key: String?) async throws -> OrderView {
         try wanted.validate()
-        let key = request.headers[HTTPField.Name.idempotencyKey]
         if let key, !RequestContext.isAcceptableID(key) {
             throw ProblemError(
                 .badRequest,
@@ -70,7 +79,7 @@ struct Orders: Sendable {
                 )
             case .choreography: try await self.store.backend.withTransaction(insert)
             }
-            return try await self.accepted(order.orderId, request, context)
+            return try await self.taken(order.orderId)
         } catch let duplicate as OrderStore.Duplicate {
             guard duplicate.isSameRequest else {
                 throw ProblemError(
@@ -79,22 +88,15 @@ struct Orders: Sendable {
                     detail: "This Idempotency-Key came with another order before; use a new key for a new order."
                 )
             }
-            return try await self.accepted(duplicate.orderID, request, context)
+            return try await self.taken(duplicate.orderID)
         }
     }
 
-    private func accepted(
-        _ id: String,
-        _ request: Request,
-        _ context: ParleyRequestContext
-    ) async throws -> Response {
+    private func taken(_ id: String) async throws -> OrderView {
         guard let order = try await self.store.find(id) else {
             throw ProblemError(.internalServerError, code: "order_lost", detail: "Order '\(id)' is not stored.")
         }
-        var response = try order.response(from: request, context: context)
-        response.status = .accepted
-        response.headers[.location] = "/api/v1/orders/\(id)"
-        return response
+        return order
     }
 
     /// Looks up who orders, and what it costs.
@@ -154,10 +156,16 @@ struct Orders: Sendable {
 
     // MARK: Showing them
 
-    private func show(_ id: String) async throws -> OrderView {
-        guard var order = try await self.store.find(id) else {
+    /// Without its history.
+    func order(_ id: String) async throws -> OrderView {
+        guard let order = try await self.store.find(id) else {
             throw ProblemError(.notFound, code: "order_not_found", detail: "There is no order '\(id.prefix(80))'.")
         }
+        return order
+    }
+
+    private func show(_ id: String) async throws -> OrderView {
+        var order = try await self.order(id)
         let query = SagaQuery(type: OrderSagaDefinition.name, businessKey: id)
         guard let saga = try await self.store.backend.sagas.instances(matching: query).first else {
             return try await self.showFlow(order)
@@ -232,9 +240,6 @@ struct Orders: Sendable {
     private func list(_ request: Request) async throws -> [OrderView] {
         let query = request.uri.queryParameters
         let limit = query["limit"].flatMap { Int($0) } ?? 100
-        guard (1...1_000).contains(limit) else {
-            throw ProblemError(.badRequest, code: "invalid_limit", detail: "limit must be 1 to 1000.")
-        }
         var status: OrderStatus?
         if let text = query["status"] {
             status = OrderStatus(rawValue: String(text).uppercased())
@@ -246,6 +251,13 @@ struct Orders: Sendable {
                 )
             }
         }
+        return try await self.list(status: status, limit: limit)
+    }
+
+    func list(status: OrderStatus?, limit: Int) async throws -> [OrderView] {
+        guard (1...1_000).contains(limit) else {
+            throw ProblemError(.badRequest, code: "invalid_limit", detail: "limit must be 1 to 1000.")
+        }
         return try await self.store.list(status: status, limit: limit)
     }
 }
@@ -255,7 +267,7 @@ extension HTTPField.Name {
 }
 
 extension Assembly {
-    mutating func addOrders(port: Int) async throws {
+    mutating func addOrders(ports: Ports) async throws {
         let logger = self.logger(.orderService)
         let backend = try await self.openDatabase(of: .orderService)
         try await backend.migrate("order-service/1", OrderStore.schema)
@@ -302,7 +314,9 @@ extension Assembly {
             sagas: SQLiteSagaInspector(backend, logger: logger),
             mirror: try await self.mirrorSagas(of: backend)
         )
-        self.addHTTP(.orderService, port: port, router: orders.router)
+        let rpcs = OrderRPCs(orders: orders, time: SystemTimeSource())
+        let grpc = try self.addGRPC(.orderService, port: ports.grpc, services: [rpcs])
+        self.addHTTP(.orderService, port: ports.http, router: orders.router, grpc: grpc)
     }
 
     /// order-service's own part in the flow, and the monitor that keeps every order's timeline.
