@@ -18,6 +18,7 @@ let package = Package(
     platforms: [.macOS(.v15)],
     products: [
         .library(name: "ParleyCore", targets: ["ParleyCore"]),
+        .library(name: "ParleyResilience", targets: ["ParleyResilience"]),
         .library(name: "ParleyDiscovery", targets: ["ParleyDiscovery"]),
         .library(name: "ParleyMessaging", targets: ["ParleyMessaging"]),
         .library(name: "ParleyRESP", targets: ["ParleyRESP"]),
@@ -68,6 +69,11 @@ let package = Package(
 
         // Floor 1: engines
         .target(name: "ParleyDiscovery", dependencies: ["ParleyCore"], swiftSettings: settings),
+        .target(
+            name: "ParleyResilience",
+            dependencies: ["ParleyCore", product("DequeModule", "swift-collections")],
+            swiftSettings: settings
+        ),
         .target(
             name: "ParleyMessaging",
             dependencies: [
@@ -150,7 +156,7 @@ let package = Package(
         .target(
             name: "ParleyHTTPClient",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", product("AsyncHTTPClient", "async-http-client"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
@@ -380,6 +386,11 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ParleyResilienceTests",
+            dependencies: ["ParleyCore", "ParleyResilience", "ParleyTestKit"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "ParleyDiscoveryTests",
             dependencies: ["ParleyCore", "ParleyDiscovery"],
             swiftSettings: settings
@@ -387,10 +398,12 @@ let package = Package(
         .testTarget(
             name: "ParleyHTTPClientTests",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPClient", "ParleyHTTPServer", "HTTPTestSupport",
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", "ParleyHTTPClient", "ParleyHTTPServer",
+                "HTTPTestSupport",
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

@@ -1,0 +1,44 @@
+package import ParleyCore
+
+/// Why a call has no value.
+package struct CallFailure: Error, Sendable {
+    package enum Kind: Sendable, Equatable {
+        /// The last try failed; `cause` says how.
+        case attemptFailed
+        /// The deadline had passed before anybody was asked.
+        case deadlinePassed
+        /// There is no instance.
+        case nobody
+        /// There are instances, and none may be called.
+        case unavailable
+        /// The instances could not be looked up; `cause` says why.
+        case resolverFailed
+        /// The bulkhead is full.
+        case tooManyCalls
+        case rateLimited
+    }
+
+    package var kind: Kind
+    /// About the whole call: `notSent` only if no try can have reached the service.
+    package var retry: RetrySafety
+    /// The instance of the last try.
+    package var target: CallTarget?
+    /// When it makes sense to come back, if that is known.
+    package var retryAfter: Duration?
+    package var cause: (any Error)?
+    package var attempts: Int
+    package var explanation: CallExplanation
+}
+
+/// A try came to its limit.
+package struct AttemptTimedOut: Error, Sendable {
+    package init() {}
+}
+
+/// What the others should know while it happens: for logs and metrics.
+package enum CallEvent: Sendable {
+    /// Another try follows.
+    case retry(service: ServiceName, attempt: Int, delay: Duration)
+    /// An instance stands otherwise than before.
+    case changed(service: ServiceName, PoolChange)
+}
