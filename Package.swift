@@ -179,7 +179,7 @@ let package = Package(
         .target(
             name: "ParleyGRPC",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", product("GRPCCore", "grpc-swift-2"),
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", product("GRPCCore", "grpc-swift-2"),
                 product("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
                 product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
                 product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
@@ -233,7 +233,7 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
                 "ParleyRESP", "ParleyRabbitMQ", "ParleyRedis", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
-                "ParleyGRPC", "ParleyOps", product("GRPCCore", "grpc-swift-2"),
+                "ParleyGRPC", "ParleyResilience", "ParleyOps", product("GRPCCore", "grpc-swift-2"),
                 product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),

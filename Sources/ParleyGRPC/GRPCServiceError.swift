@@ -5,7 +5,7 @@ public struct GRPCServiceError: RetryClassifiedError, Sendable, CustomStringConv
     /// What kind of failure it is.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Value: String {
-            case cannotListen, invalidSecurity, invalidDescriptors, notRunning, shutDown
+            case cannotListen, invalidSecurity, invalidDescriptors, tooManyConnections, shutDown
         }
 
         private let value: Value
@@ -18,8 +18,8 @@ public struct GRPCServiceError: RetryClassifiedError, Sendable, CustomStringConv
         public static let invalidSecurity = Code(.invalidSecurity)
         /// What reflection was to tell is not a set of protobuf file descriptors.
         public static let invalidDescriptors = Code(.invalidDescriptors)
-        /// The client's or the server's `run()` has not been started.
-        public static let notRunning = Code(.notRunning)
+        /// Every connection that the client may have is in use.
+        public static let tooManyConnections = Code(.tooManyConnections)
         /// It has been shut down.
         public static let shutDown = Code(.shutDown)
 

@@ -11,7 +11,11 @@ internal import ServiceLifecycle
 /// Puts services together: the composition root, where the backends are chosen and everything is handed what it needs.
 struct Assembly {
     let settings: Settings
-    let registry: InProcessRegistry
+    let registry = InProcessRegistry()
+    /// Where the services answer HTTP.
+    let resolver: any ServiceResolver
+    /// Where they answer gRPC.
+    let rpcResolver: any ServiceResolver
     let announcements: Announcements
     /// A service that runs alone takes `DB_URL` from the environment.
     let isAlone: Bool
@@ -23,7 +27,8 @@ struct Assembly {
         self.settings = settings
         self.isAlone = isAlone
         self.announcements = announcements
-        self.registry = InProcessRegistry(fallback: try settings.addresses())
+        self.resolver = FallbackResolver([self.registry, try settings.addresses()])
+        self.rpcResolver = FallbackResolver([self.registry, try settings.rpcAddresses()])
     }
 
     /// - Parameter ports: 0 for a free one.
@@ -120,7 +125,7 @@ struct Assembly {
         self.services.append(
             try Gateway(
                 configuration: configuration,
-                resolver: self.registry,
+                resolver: self.resolver,
                 onListening: { [announcements] in announcements.listening(.gateway, at: $0) },
                 logger: self.logger(.gateway)
             )

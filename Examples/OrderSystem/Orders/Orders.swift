@@ -1,20 +1,25 @@
 internal import Foundation
+internal import GRPCCore
 internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
 internal import ParleyCore
+internal import ParleyGRPC
 internal import ParleyHTTPClient
 internal import ParleyHTTPServer
 internal import ParleyMessaging
 internal import ParleyOps
+internal import ParleyResilience
 internal import ParleySQLite
 internal import ParleySagas
+internal import SwiftProtobuf
 
 /// order-service: takes orders, runs their sagas, shows how they stand.
 struct Orders: Sendable {
     let store: OrderStore
     let coordinator: SagaCoordinator
     let client: ServiceClient
+    let rpc: GRPCServiceClient
     let ids: UUIDv7Generator
     /// Who leads the orders that are placed now.
     let style: SagaStyle
@@ -101,11 +106,11 @@ struct Orders: Sendable {
 
     /// Looks up who orders, and what it costs.
     private func complete(_ wanted: OrderRequest) async throws -> SagaOrder {
-        async let user: User? = self.lookUp("/api/v1/users/", wanted.userId, at: .userService)
+        async let user = self.user(wanted.userId)
         let prices = try await withThrowingTaskGroup(of: (String, Product?).self) { group in
             for item in wanted.items {
                 group.addTask {
-                    (item.productId, try await self.lookUp("/api/v1/products/", item.productId, at: .productService))
+                    (item.productId, try await self.product(item.productId))
                 }
             }
             return try await group.reduce(into: [String: Product]()) { $0[$1.0] = $1.1 }
@@ -125,25 +130,41 @@ struct Orders: Sendable {
         )
     }
 
-    private func lookUp<Value: Decodable>(_ path: String, _ id: String, at kind: ServiceKind) async throws -> Value? {
+    private func user(_ id: String) async throws -> Users_V1_User? {
+        do {
+            return try await self.rpc.call(ServiceKind.userService.name, isRepeatable: true) { connection, options in
+                let users = Users_V1_UserService.Client(wrapping: connection)
+                return try await users.getUser(.with { $0.id = id }, options: options)
+            }
+        } catch let error as GRPCCallError {
+            if error.status?.code == .notFound { return nil }
+            throw Self.unavailable(.userService, error.message)
+        }
+    }
+
+    private func product(_ id: String) async throws -> Product? {
         // One path segment, whatever the customer wrote.
         guard let segment = id.addingPercentEncoding(withAllowedCharacters: .alphanumerics), !segment.isEmpty else {
             return nil
         }
         do {
-            let request = HTTPRequest(method: .get, scheme: nil, authority: nil, path: path + segment)
-            let response = try await self.client.send(request, to: kind.name)
+            let path = "/api/v1/products/\(segment)"
+            let request = HTTPRequest(method: .get, scheme: nil, authority: nil, path: path)
+            let response = try await self.client.send(request, to: ServiceKind.productService.name)
             if response.status == .notFound { return nil }
             return try response.successful().decode()
         } catch let error as ServiceClientError {
-            throw ProblemError(
-                .serviceUnavailable,
-                code: "dependency_unavailable",
-                detail:
-                    "The order was not taken, because \(kind.rawValue) does not answer; try again. \(error.message)",
-                headers: [.retryAfter: "1"]
-            )
+            throw Self.unavailable(.productService, error.message)
         }
+    }
+
+    private static func unavailable(_ kind: ServiceKind, _ reason: String) -> ProblemError {
+        ProblemError(
+            .serviceUnavailable,
+            code: "dependency_unavailable",
+            detail: "The order was not taken, because \(kind.rawValue) does not answer; try again. \(reason)",
+            headers: [.retryAfter: "1"]
+        )
     }
 
     private static func unknown(_ what: String, _ id: String) -> ProblemError {
@@ -276,9 +297,10 @@ extension Assembly {
         let store = OrderStore(backend: backend)
         let client = ServiceClient(
             configuration: Self.clientConfiguration,
-            resolver: self.registry,
+            resolver: self.resolver,
             logger: logger
         )
+        let rpc = GRPCServiceClient(configuration: Self.rpcConfiguration, resolver: self.rpcResolver, logger: logger)
         let coordinator = SagaCoordinator(
             store: backend.sagas,
             transactions: backend,
@@ -287,6 +309,7 @@ extension Assembly {
         )
         let relay = OutboxRelay(store: backend.outbox, transport: try await self.openBus().transport, logger: logger)
         self.append(client)
+        self.append(rpc)
         self.append(relay)
         // In both styles: orders that a coordinator leads go on after a change to choreography.
         self.append(coordinator)
@@ -309,6 +332,7 @@ extension Assembly {
             store: store,
             coordinator: coordinator,
             client: client,
+            rpc: rpc,
             ids: .shared,
             style: style,
             sagas: SQLiteSagaInspector(backend, logger: logger),
@@ -351,6 +375,13 @@ extension Assembly {
         configuration.timeout = .seconds(5)
         configuration.attemptTimeout = .seconds(4)
         configuration.connectTimeout = .seconds(1)
+        return configuration
+    }
+
+    private static var rpcConfiguration: GRPCServiceClient.Configuration {
+        var configuration = GRPCServiceClient.Configuration(name: ServiceKind.orderService.name)
+        configuration.policy.timeout = .seconds(5)
+        configuration.policy.attemptTimeout = .seconds(2)
         return configuration
     }
 
