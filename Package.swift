@@ -419,6 +419,17 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ParleyGRPCTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", "ParleyGRPC", "HTTPTestSupport",
+                "ProcessTestSupport", product("GRPCCore", "grpc-swift-2"),
+                product("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            exclude: ["Peer"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "ParleyGatewayTests",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient", "ParleyGateway",

@@ -16,16 +16,19 @@ extension RequestContextFields {
         var context = self.read(now: now, orElse: requestID()) { name in
             metadata[stringValues: name].first { _ in true }
         }
-        let timeout = metadata[stringValues: "grpc-timeout"].first { _ in true }.flatMap(Self.duration)
+        let timeout = metadata[stringValues: "grpc-timeout"].first { _ in true }.flatMap(GRPCTimeout.duration)
         if let timeout {
             let deadline = Deadline(now.advanced(by: min(timeout, Self.longestTimeout)))
             context.deadline = min(deadline, context.deadline ?? deadline)
         }
         return context
     }
+}
 
+/// The value of `grpc-timeout`.
+package enum GRPCTimeout {
     /// At most eight digits and a unit, as gRPC over HTTP/2 defines it. Anything else is no timeout.
-    static func duration(_ text: String) -> Duration? {
+    package static func duration(_ text: String) -> Duration? {
         guard (2...9).contains(text.utf8.count), let unit = text.last, let count = UInt32(text.dropLast()) else {
             return nil
         }

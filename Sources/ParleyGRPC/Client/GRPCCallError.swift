@@ -115,7 +115,8 @@ extension GRPCCallError: ProblemConvertible {
         let status: Int
         let detail: String
         switch self.code {
-        case .status where self.status?.code == .deadlineExceeded, .deadlinePassed:
+        case .deadlinePassed: (status, detail) = (504, "\(self.service) did not answer in time.")
+        case _ where self.status?.code == .deadlineExceeded:
             (status, detail) = (504, "\(self.service) did not answer in time.")
         case .status where self.status?.code != .unavailable:
             (status, detail) = (502, "\(self.service) gave no usable answer.")

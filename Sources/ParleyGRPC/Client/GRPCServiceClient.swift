@@ -150,6 +150,7 @@ public final class GRPCServiceClient: Service, Sendable {
         context.retryBudget = attempt.hopBudget
         var options = CallOptions.defaults
         options.timeout = max(.milliseconds(1), attempt.limit.remaining(at: self.time.now))
+        options.maxRequestMessageBytes = self.configuration.maxRequestBytes
         options.maxResponseMessageBytes = self.configuration.maxResponseBytes
         // Whether to try again is decided in one place, ours.
         options.waitForReady = false
@@ -232,6 +233,8 @@ extension GRPCServiceClient {
         public var security: GRPCClientSecurity = .plaintext
         /// The name that servers' certificates are for; `nil` for the host of each instance.
         public var serverName: String?
+        /// The largest message that is sent, in bytes: servers take 4 MiB.
+        public var maxRequestBytes = 4_194_304
         /// The largest message of an answer, in bytes: 4 MiB as everywhere in gRPC.
         public var maxResponseBytes = 4_194_304
         /// To how many endpoints there are connections at once; each carries any number of calls.

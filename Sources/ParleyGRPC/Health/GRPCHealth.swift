@@ -36,6 +36,8 @@ public final class GRPCHealth: Sendable {
         self.changed.ring()
     }
 
+    var isDraining: Bool { self.state.withLock { $0.isDraining } }
+
     /// `nil` for a service that is not known.
     public func isServing(_ service: String = "") -> Bool? {
         self.state.withLock { state in state.serving[service].map { $0 && !state.isDraining } }
@@ -60,7 +62,7 @@ public final class GRPCHealth: Sendable {
                 told = status
             }
             // The server cannot close while a watcher stays, and there is nothing more to tell.
-            if self.state.withLock({ $0.isDraining }) { return }
+            if self.isDraining { return }
             await self.changed.wait(after: generation, until: nil, on: self.time)
         }
     }

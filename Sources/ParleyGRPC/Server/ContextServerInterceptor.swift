@@ -10,6 +10,7 @@ struct ContextServerInterceptor: ServerInterceptor {
     let requestTimeout: Duration
     let accessLogLevel: Logger.Level
     let logger: Logger
+    let health: GRPCHealth
     let time: any TimeSource
     let ids: UUIDv7Generator
 
@@ -83,9 +84,11 @@ struct ContextServerInterceptor: ServerInterceptor {
             let time = self.interceptor.time
             return try await withThrowingTaskGroup(of: Value.self) { group in
                 group.addTask { try await body() }
-                group.addTask { [handle = self.context.cancellation] in
+                group.addTask { [handle = self.context.cancellation, health = self.interceptor.health] in
                     try await handle.cancelled
-                    throw Stopped()
+                    // It fires at the beginning of a graceful shutdown, too; then there is time to finish.
+                    guard health.isDraining else { throw Stopped() }
+                    while true { try await time.sleep(for: .seconds(3_600)) }
                 }
                 if let deadline {
                     group.addTask {

@@ -74,6 +74,7 @@ public final class GRPCService: Service, Sendable {
             requestTimeout: configuration.requestTimeout,
             accessLogLevel: configuration.accessLogLevel,
             logger: logger,
+            health: health,
             time: time,
             ids: UUIDv7Generator(time: time, random: random)
         )
@@ -116,8 +117,11 @@ public final class GRPCService: Service, Sendable {
                     // Deregistered as soon as the shutdown begins, not when it is over: callers should go elsewhere.
                     if let id = self.registration.withLock({ $0.take() }) { await self.deregister(id) }
                     self.health.beginDraining()
+                    // It closes what is still open after the drain time, and then ends by itself. The end by force is
+                    // for a case nobody has seen: a stream that a client opens right then would be a trap of the
+                    // library.
                     self.server.beginGracefulShutdown()
-                    try await self.time.sleep(for: self.configuration.drainTimeout)
+                    try await self.time.sleep(for: self.configuration.drainTimeout + .seconds(1))
                     return true
                 }
                 defer { group.cancelAll() }
@@ -205,7 +209,8 @@ extension GRPCService {
         /// 0 takes a free one.
         public var port: Int
         public var security: GRPCServerSecurity = .plaintext
-        /// The largest message taken from a client, in bytes: 4 MiB as everywhere in gRPC.
+        /// The largest message taken from a client, in bytes: 4 MiB as everywhere in gRPC. The library ends a call with a
+        /// larger one by `RST_STREAM`, which clients show as `CANCELLED` or `UNAVAILABLE`.
         public var maxRequestBytes = 4_194_304
         /// How long a call may take to begin its answer when its sender names no deadline.
         public var requestTimeout: Duration = .seconds(30)
