@@ -154,6 +154,7 @@ let package = Package(
                 "ParleyCore", "ParleyDiscovery", "ParleyResilience", product("AsyncHTTPClient", "async-http-client"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
+                product("Tracing", "swift-distributed-tracing"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("ServiceContextModule", "swift-service-context"),
             ],

@@ -53,7 +53,8 @@ private struct BreakerModel {
             let window = self.log.filter { $0.bucket > self.newest - 10 }
             let failed = window.filter(\.failed).count
             let row = self.log.reversed().prefix { $0.failed }.count
-            let isTooMuch = window.count >= self.policy.minimumThroughput
+            let isTooMuch =
+                window.count >= self.policy.minimumThroughput
                 && failed * 100 >= window.count * self.policy.failurePercent
             if health == .ill, row >= self.policy.consecutiveFailures || isTooMuch { self.open(now) }
         }
@@ -105,7 +106,8 @@ private struct BreakerModel {
         var breaker = CircuitBreaker(Self.policy)
         self.fail(&breaker, 3)
         let later = at(.seconds(5))
-        guard case .admitted(let first) = breaker.admit(at: later), case .admitted(let second) = breaker.admit(at: later)
+        guard case .admitted(let first) = breaker.admit(at: later),
+            case .admitted(let second) = breaker.admit(at: later)
         else {
             Issue.record("two probes are allowed")
             return

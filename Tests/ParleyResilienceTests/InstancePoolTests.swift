@@ -28,7 +28,9 @@ internal import Testing
         avoiding tried: [UInt64] = [],
         at now: Duration = .zero
     ) -> InstancePool.Ticket? {
-        guard case .picked(let ticket) = pool.pick(avoiding: tried, key: nil, at: at(now), chance: 1) else { return nil }
+        guard case .picked(let ticket) = pool.pick(avoiding: tried, key: nil, at: at(now), chance: 1) else {
+            return nil
+        }
         return ticket
     }
 
@@ -190,7 +192,8 @@ internal import Testing
             $0.outliers = OutlierPolicy()
         }
         for step in 0..<1_000 {
-            guard case .picked(let ticket) = pool.pick(avoiding: [], key: nil, at: origin, chance: UInt64(step) &* 77) else {
+            guard case .picked(let ticket) = pool.pick(avoiding: [], key: nil, at: origin, chance: UInt64(step) &* 77)
+            else {
                 Issue.record("there are many")
                 return
             }

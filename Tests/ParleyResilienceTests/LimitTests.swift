@@ -118,13 +118,17 @@ internal import Testing
                 #expect(bulkhead.leave() == expected, "seed \(seed), step \(step)")
                 if let expected { running.append(expected) }
             case 2:
-                let id = lots.happens(70) && !waiting.isEmpty ? lots.one(of: waiting) : UInt64(lots.below(Int(next) + 1))
+                let id =
+                    lots.happens(70) && !waiting.isEmpty ? lots.one(of: waiting) : UInt64(lots.below(Int(next) + 1))
                 #expect(bulkhead.giveUp(id) == waiting.contains(id), "seed \(seed), step \(step)")
                 waiting.removeAll { $0 == id }
             default:
                 break
             }
-            #expect(bulkhead.running == running.count && bulkhead.waiting == waiting.count, "seed \(seed), step \(step)")
+            #expect(
+                bulkhead.running == running.count && bulkhead.waiting == waiting.count,
+                "seed \(seed), step \(step)"
+            )
         }
     }
 

@@ -25,6 +25,10 @@ public struct RequestContextFields: Sendable {
         causationID: "X-Causation-ID"
     )
 
+    /// The HTTP header that names an instance: in a request the one that is meant, in an answer the one that gives it.
+    /// Not a part of the context, which goes on to the next hop; this ends with the connection.
+    public static let instance = "X-Parley-Instance"
+
     /// CloudEvents extension attributes: lower-case letters and digits only.
     public static let message = RequestContextFields(
         requestID: "requestid",
