@@ -17,9 +17,9 @@ internal import Tracing
 /// tried again when nothing was sent (no instance, connection refused, unknown host); when the request may have been
 /// carried out, only if repeating it is harmless: GET, HEAD, OPTIONS, PUT, DELETE, or any method with an
 /// `Idempotency-Key` header. 429 and 421 are tried again, 502, 503 and 504 if repeating is harmless; `Retry-After` is
-/// obeyed. Never beyond the deadline, `maxAttempts`, the context's retry budget, or a fifth of the calls. Instances that
-/// fail are left alone for a while. When tries run out on a status, that answer is returned: a status is never an error
-/// here.
+/// obeyed. Never beyond the deadline, `maxAttempts`, the context's retry budget, or a fifth of the calls. Instances
+/// that fail are left alone for a while. When tries run out on a status, that answer is returned: a status is never an
+/// error here.
 ///
 /// **Identity.** An instance that knows its id is asked for it by `X-Parley-Instance`. A server of another id refuses
 /// (421), and an answer that names another id is never given to the caller: an address that has passed to another

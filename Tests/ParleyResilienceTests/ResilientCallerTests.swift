@@ -257,7 +257,10 @@ private final class Script: Sendable {
     }
 
     @Test func aFailureStartsTheHedgeAtOnceAndTheLastFailureIsTheCalls() async throws {
-        let caller = self.caller { $0.hedge = HedgePolicy(delay: .seconds(100), maxAttempts: 3) }
+        let caller = self.caller { $0.hedge = HedgePolicy(delay: .seconds(20), maxAttempts: 3) }
+        // Also where a hedge would come too late for the deadline.
+        let late = self.caller { $0.hedge = HedgePolicy(delay: .seconds(100), maxAttempts: 2) }
+        #expect(try await self.call(late, Script(.fail(.notSent), .answer(200))).value == 200)
         let script = Script(.fail(.notSent), .fail(.mayHaveRun), .fail(.notSent), .answer(200))
         let failure = await self.failure { try await self.call(caller, script) }
         #expect(failure?.attempts == 3 && failure?.retry == .mayHaveRun)
@@ -266,7 +269,7 @@ private final class Script: Sendable {
 
     @Test func hedgesCountAgainstTheBudgets() async throws {
         let caller = self.caller {
-            $0.hedge = HedgePolicy(delay: .seconds(100), maxAttempts: 3)
+            $0.hedge = HedgePolicy(delay: .seconds(20), maxAttempts: 3)
             $0.retryBudget = RetryBudgetPolicy(percent: 0, minimum: 1)
         }
         let script = Script(.fail(.notSent), .fail(.notSent), .answer(200))
@@ -277,7 +280,7 @@ private final class Script: Sendable {
         #expect(none?.attempts == 1 && none?.explanation.stop == .hopBudgetSpent)
     }
 
-    private func hedging() -> ResilientCaller { self.caller { $0.hedge = HedgePolicy(delay: .seconds(100)) } }
+    private func hedging() -> ResilientCaller { self.caller { $0.hedge = HedgePolicy(delay: .seconds(20)) } }
 
     @Test func whatMustNotBeRepeatedIsNotHedged() async throws {
         let script = Script(.fail(.mayHaveRun), .answer(200))
@@ -288,7 +291,7 @@ private final class Script: Sendable {
     @Test(arguments: [true, false]) func cancellationIsCancellationAndBlamesNobody(_ isHedging: Bool) async throws {
         let caller = self.caller {
             $0.breaker?.consecutiveFailures = 1
-            if isHedging { $0.hedge = HedgePolicy(delay: .seconds(100)) }
+            if isHedging { $0.hedge = HedgePolicy(delay: .seconds(20)) }
         }
         let script = Script(.hang)
         await withTaskGroup(of: Bool.self) { group in

@@ -2,8 +2,8 @@ internal import ParleyCore
 
 /// What a client does so that a failing service, or a failing instance of one, harms as little as possible.
 ///
-/// Every stage can be left out with `nil`. Each call passes them in this order, the outermost first; a number that makes
-/// no sense is brought into the range that its stage names.
+/// Every stage can be left out with `nil`. Each call passes them in this order, the outermost first; a number that
+/// makes no sense is brought into the range that its stage names.
 ///
 /// 1. ``rateLimit``, ``bulkhead``: for each service
 /// 2. ``timeout``: the whole call
