@@ -50,7 +50,9 @@ public struct ResiliencePolicy: Sendable, Hashable {
         self.retryBudget = RetryBudgetPolicy()
         self.hedge = nil
         self.balancing = .leastConnections
-        self.outliers = OutlierPolicy()
+        // Failures in a row are the breakers' business, who let an instance prove itself after seconds; this finds
+        // those that fail too often for long, and too seldom for a breaker.
+        self.outliers = OutlierPolicy(consecutiveFailures: 0, failurePercent: 25)
         self.breaker = CircuitBreakerPolicy()
         self.identity = IdentityPolicy()
         self.attemptTimeout = .seconds(10)
