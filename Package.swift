@@ -30,6 +30,7 @@ let package = Package(
         .library(name: "ParleyRedis", targets: ["ParleyRedis"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
+        .library(name: "ParleyGRPC", targets: ["ParleyGRPC"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
         .library(name: "ParleyOps", targets: ["ParleyOps"]),
@@ -53,6 +54,10 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+        .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+        .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
     ],
     targets: [
         // Floor 0: ground
@@ -174,6 +179,18 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "ParleyGRPC",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", product("GRPCCore", "grpc-swift-2"),
+                product("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
+                product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
+                product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            exclude: ["Protos"],
+            swiftSettings: settings
+        ),
+        .target(
             name: "ParleyGateway",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
@@ -218,13 +235,15 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
                 "ParleyRESP", "ParleyRabbitMQ", "ParleyRedis", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
-                "ParleyOps",
+                "ParleyGRPC", "ParleyResilience", "ParleyOps", product("GRPCCore", "grpc-swift-2"),
+                product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("UnixSignals", "swift-service-lifecycle"),
             ],
             path: "Examples/OrderSystem",
+            exclude: ["Protos", "README.md"],
             swiftSettings: settings
         ),
 
@@ -267,7 +286,7 @@ let package = Package(
             name: "ParleySQLiteTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleySQLite", "ParleyTestKit",
-                product("GRDB", "GRDB.swift"),
+                "ProcessTestSupport", product("GRDB", "GRDB.swift"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -282,7 +301,8 @@ let package = Package(
         .testTarget(
             name: "ParleyAMQPTests",
             dependencies: [
-                "ParleyCore", "ParleyAMQP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                "ParleyCore", "ParleyAMQP", "ProcessTestSupport", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("OrderedCollections", "swift-collections"), product("CoreMetrics", "swift-metrics"),

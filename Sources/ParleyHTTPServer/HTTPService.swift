@@ -32,6 +32,7 @@ public final class HTTPService: Service, Sendable {
     private let configuration: Configuration
     private let health: HealthRegister
     private let registrar: (any ServiceRegistrar)?
+    private let metadata: @Sendable () async throws -> [String: String]
     private let onListening: @Sendable (Endpoint) async -> Void
     private let state: ListenerState
     private let stack: any HTTPResponder<ParleyRequestContext>
@@ -47,12 +48,15 @@ public final class HTTPService: Service, Sendable {
     ///   - router: the routes; the health routes are added to them.
     ///   - health: checks that decide about readiness; a service without dependencies needs none.
     ///   - registrar: told the real address once the service listens, and when it begins to drain.
+    ///   - metadata: further facts to register, asked for when the service listens: the port of a gRPC service beside
+    ///     it, for example.
     ///   - onListening: called with the real address before the first connection is accepted.
     public init(
         configuration: Configuration,
         router: ParleyRouter,
         health: HealthRegister? = nil,
         registrar: (any ServiceRegistrar)? = nil,
+        metadata: @escaping @Sendable () async throws -> [String: String] = { [:] },
         onListening: @escaping @Sendable (Endpoint) async -> Void = { _ in },
         logger: Logger,
         time: any TimeSource = SystemTimeSource(),
@@ -64,6 +68,7 @@ public final class HTTPService: Service, Sendable {
         self.configuration = configuration
         self.health = health
         self.registrar = registrar
+        self.metadata = metadata
         self.onListening = onListening
         self.state = ListenerState(time: time)
         self.dates = DateHeader(time: time)
@@ -134,7 +139,10 @@ public final class HTTPService: Service, Sendable {
         self.identity.become(id)
         do {
             self.registration.withLock { $0 = id }
-            try await registrar.register(ServiceInstance(id: id, service: name, endpoint: reachable))
+            let metadata = try await self.metadata()
+            try await registrar.register(
+                ServiceInstance(id: id, service: name, endpoint: reachable, metadata: metadata)
+            )
             // The shutdown may have begun, and its deregistration been done, while the registry was answering.
             if self.state.isDraining { try await registrar.deregister(id) }
         } catch {
