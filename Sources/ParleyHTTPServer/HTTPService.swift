@@ -21,6 +21,10 @@ internal import Synchronization
 /// **Each request** runs with a ``ParleyCore/RequestContext`` read from its headers (or begun), is cancelled at its
 /// deadline, and is answered with `X-Request-ID`, whatever happens. Errors are `application/problem+json`.
 ///
+/// **Identity.** A service that knows its instance id (because it is configured, or it has registered) adds it to every
+/// answer as `X-Parley-Instance`, and answers a request that names another id with 421, before doing anything: its
+/// sender means the instance that had this address before.
+///
 /// **Shutdown.** When it begins, `/health/ready` turns 503, the port is closed, idle connections are closed, answers
 /// carry `Connection: close`; requests under way have `drainTimeout` to finish, then their tasks are cancelled.
 /// ``run()`` returns when all are done. A handler that ignores cancellation keeps it waiting.
@@ -38,6 +42,7 @@ public final class HTTPService: Service, Sendable {
     private let ids: UUIDv7Generator
     /// Under which id it is registered, while it is.
     private let registration = Mutex<ServiceInstance.ID?>(nil)
+    private let identity: InstanceIdentity
 
     /// - Parameters:
     ///   - router: the routes; the health routes are added to them.
@@ -70,12 +75,15 @@ public final class HTTPService: Service, Sendable {
         self.logger = logger
         self.time = time
         self.ids = UUIDv7Generator(time: time, random: random)
+        self.identity = InstanceIdentity(configuration.instanceID)
         self.stack = LayeredResponder.stack(
             [
                 // Above everything, so that it logs the status that the client sees and the time of all layers.
                 AccessLogLayer(level: configuration.accessLogLevel, time: time),
                 // Above the limits and the deadline, whose errors it turns into answers.
                 ErrorLayer(renderer: renderer),
+                // Above all that looks at the request: it is meant for somebody else.
+                IdentityLayer(identity: self.identity),
                 // Above the deadline: refusing costs nothing, and needs no task.
                 RequestLimitsLayer(),
                 // Right around the router: a handler, and reading its body, is what a deadline cancels.
@@ -127,6 +135,8 @@ public final class HTTPService: Service, Sendable {
         let reachable = Endpoint(host: self.configuration.advertisedHost, port: endpoint.port)
         let name = self.configuration.name
         let id = self.configuration.instanceID ?? "\(name)-\(reachable.host)-\(reachable.port)"
+        // Before anybody can learn of it: the first call that asks for it must be recognised.
+        self.identity.become(id)
         do {
             self.registration.withLock { $0 = id }
             let metadata = try await self.metadata()
@@ -165,7 +175,7 @@ public final class HTTPService: Service, Sendable {
         let context = self.makeContext(request, channel: channel)
         let expectsContinue = request.headers[.expect]?.lowercased() == "100-continue"
         let length = request.headers[.contentLength].flatMap { Int($0) } ?? 0
-        if expectsContinue, length <= context.maxUploadSize {
+        if expectsContinue, length <= context.maxUploadSize, self.identity.accepts(request.headers) {
             try await writer.writeInformationalHead(HTTPResponse(status: .continue))
         }
         var response = try await context.request.withCurrent {
@@ -173,6 +183,7 @@ public final class HTTPService: Service, Sendable {
         }
         if request.method == .head { response = response.createHeadResponse() }
         response.headers[named: RequestContextFields.http.requestID] = context.request.requestID
+        if let id = self.identity.id { response.headers[named: RequestContextFields.instance] = id }
         response.headers[.date] = self.dates.text
         if self.state.isDraining { response.headers[.connection] = "close" }
         // Handlers write streamed bodies here, so the context is theirs once more.

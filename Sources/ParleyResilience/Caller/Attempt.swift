@@ -1,23 +1,24 @@
-package import ParleyCore
+public import ParleyCore
 
 /// One try, as the transport sees it.
-package struct Attempt: Sendable {
-    package let target: CallTarget
+public struct Attempt: Sendable {
+    public let target: CallTarget
     /// Counted from 1.
-    package let number: Int
+    public let number: Int
     /// Until when it may take: the transport keeps to it, with ``withinLimit(on:_:)``.
-    package let limit: Deadline
+    public let limit: Deadline
     /// The end of the whole call.
-    package let deadline: Deadline
+    public let deadline: Deadline
     /// What is left of the retries of all hops, to be told to the service.
-    package let hopBudget: Int?
-    /// Whether coming to the limit says something about the instance; see ``AttemptLimit``.
-    package let blamesTimeout: Bool
+    public let hopBudget: Int?
+    /// Whether coming to the limit says something about the instance: a caller that leaves it less
+    /// than a tenth of the attempt timeout has only itself to blame.
+    public let blamesTimeout: Bool
 
     /// Runs `body`, and cancels it at the limit.
     ///
     /// - Throws: ``AttemptTimedOut`` at the limit, but not before `body` has ended.
-    package func withinLimit<Value: Sendable>(
+    public func withinLimit<Value: Sendable>(
         on time: any TimeSource,
         _ body: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {
@@ -36,30 +37,30 @@ package struct Attempt: Sendable {
 }
 
 /// What a transport says about the end of a try.
-package struct Judgement: Sendable {
-    package var verdict: Verdict
+public struct Judgement: Sendable {
+    public var verdict: Verdict
     /// For people: a status, or a kind of error.
-    package var note: String
+    public var note: String
 
-    package init(_ verdict: Verdict, note: String) {
+    public init(_ verdict: Verdict, note: String) {
         self.verdict = verdict
         self.note = note
     }
 }
 
 /// What is to be called.
-package struct Call: Sendable {
-    package var service: ServiceName
+public struct Call: Sendable {
+    public var service: ServiceName
     /// Whether doing it twice has the effect of once.
-    package var isRepeatable: Bool
+    public var isRepeatable: Bool
     /// The caller's own limit; the policy's `timeout` if there is none.
-    package var deadline: Deadline?
+    public var deadline: Deadline?
     /// Its deadline and its retry budget count, too.
-    package var context: RequestContext?
+    public var context: RequestContext?
     /// What belongs to the same instance, for `consistentHash`.
-    package var key: String?
+    public var key: String?
 
-    package init(
+    public init(
         _ service: ServiceName,
         isRepeatable: Bool,
         deadline: Deadline? = nil,

@@ -1,8 +1,9 @@
-package import ParleyCore
+public import ParleyCore
 
 /// Why a call has no value.
-package struct CallFailure: Error, Sendable {
-    package enum Kind: Sendable, Equatable {
+public struct CallFailure: RetryClassifiedError, Sendable {
+    /// At which stage it ended; there are as many as there are stages.
+    public enum Kind: Sendable, Equatable {
         /// The last try failed; `cause` says how.
         case attemptFailed
         /// The deadline had passed before anybody was asked.
@@ -18,21 +19,21 @@ package struct CallFailure: Error, Sendable {
         case rateLimited
     }
 
-    package var kind: Kind
+    public var kind: Kind
     /// About the whole call: `notSent` only if no try can have reached the service.
-    package var retry: RetrySafety
+    public var retry: RetrySafety
     /// The instance of the last try.
-    package var target: CallTarget?
+    public var target: CallTarget?
     /// When it makes sense to come back, if that is known.
-    package var retryAfter: Duration?
-    package var cause: (any Error)?
-    package var attempts: Int
-    package var explanation: CallExplanation
+    public var retryAfter: Duration?
+    public var cause: (any Error)?
+    public var attempts: Int
+    public var explanation: CallExplanation
 }
 
 /// A try came to its limit.
-package struct AttemptTimedOut: Error, Sendable {
-    package init() {}
+public struct AttemptTimedOut: Error, Sendable {
+    public init() {}
 }
 
 /// What the others should know while it happens: for logs and metrics.

@@ -250,7 +250,7 @@ struct CallRun<Value: Sendable>: Sendable {
 struct Story<Value: Sendable> {
     private var explanation: CallExplanation
     private let entered: ContinuousClock.Instant
-    /// Instances that this call has failed at.
+    /// Instances that this call has failed at, the last one last.
     private(set) var tried: [UInt64] = []
 
     init(_ run: CallRun<Value>) {
@@ -265,7 +265,8 @@ struct Story<Value: Sendable> {
         self.explanation.attempts.append(end.record)
         self.explanation.instances = max(end.instances, self.explanation.instances)
         self.explanation.clientBudgetLeft = end.clientBudgetLeft
-        if let serial = end.serial, end.verdict.outcome != .success, !self.tried.contains(serial) {
+        if let serial = end.serial, end.verdict.outcome != .success {
+            self.tried.removeAll { $0 == serial }
             self.tried.append(serial)
         }
     }

@@ -2,8 +2,8 @@ internal import ParleyCore
 
 /// What a client does so that a failing service, or a failing instance of one, harms as little as possible.
 ///
-/// Every stage can be left out with `nil`. Each call passes them in this order, the outermost first; a number that makes
-/// no sense is brought into the range that its stage names.
+/// Every stage can be left out with `nil`. Each call passes them in this order, the outermost first; a number that
+/// makes no sense is brought into the range that its stage names.
 ///
 /// 1. ``rateLimit``, ``bulkhead``: for each service
 /// 2. ``timeout``: the whole call
@@ -50,7 +50,9 @@ public struct ResiliencePolicy: Sendable, Hashable {
         self.retryBudget = RetryBudgetPolicy()
         self.hedge = nil
         self.balancing = .leastConnections
-        self.outliers = OutlierPolicy()
+        // Failures in a row are the breakers' business, who let an instance prove itself after seconds; this finds
+        // those that fail too often for long, and too seldom for a breaker.
+        self.outliers = OutlierPolicy(consecutiveFailures: 0, failurePercent: 25)
         self.breaker = CircuitBreakerPolicy()
         self.identity = IdentityPolicy()
         self.attemptTimeout = .seconds(10)

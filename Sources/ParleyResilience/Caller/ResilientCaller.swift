@@ -1,26 +1,35 @@
-package import ParleyCore
+public import ParleyCore
 internal import Synchronization
 
-/// Carries out a ``ResiliencePolicy`` for the calls of one client, whatever they are sent by: HTTP today.
+/// Carries out a ``ResiliencePolicy`` for the calls of one client, whatever they are sent by. ParleyHTTPClient's
+/// client is made with it; a client of another protocol is a closure that sends one try.
 ///
 /// What it learns belongs to the client and is forgotten with it; about an instance, when the resolver forgets that.
 /// Every call ends with a ``CallExplanation``.
-package final class ResilientCaller: Sendable {
+public final class ResilientCaller: Sendable {
     /// The names come from the program itself; the limit only keeps a mistake from growing without end.
-    package static let maxServices = 4_096
+    public static let maxServices = 4_096
 
-    package let policy: ResiliencePolicy
+    public let policy: ResiliencePolicy
     let time: any TimeSource
     let random: any RandomSource
     let onEvent: @Sendable (CallEvent) -> Void
     private let lanes = Mutex<[ServiceName: ServiceLane]>([:])
+
+    public convenience init(
+        policy: ResiliencePolicy,
+        time: any TimeSource = SystemTimeSource(),
+        random: any RandomSource = SystemRandomSource()
+    ) {
+        self.init(policy: policy, time: time, random: random, onEvent: { _ in })
+    }
 
     /// - Parameter onEvent: called outside all locks, on the task of the call; it should be quick.
     package init(
         policy: ResiliencePolicy,
         time: any TimeSource,
         random: any RandomSource,
-        onEvent: @escaping @Sendable (CallEvent) -> Void = { _ in }
+        onEvent: @escaping @Sendable (CallEvent) -> Void
     ) {
         self.policy = policy
         self.time = time
@@ -36,7 +45,7 @@ package final class ResilientCaller: Sendable {
     ///   - attempt: sends it once; keeps to the limit of its ``Attempt``.
     /// - Returns: the value of the last try, also one that was classified as a failure.
     /// - Throws: ``CallFailure``, or `CancellationError` when the task is cancelled.
-    package func call<Value: Sendable>(
+    public func call<Value: Sendable>(
         _ call: Call,
         targets: @escaping @Sendable () async throws -> [CallTarget],
         classify: @escaping @Sendable (Result<Value, any Error>, Attempt) -> Judgement,
@@ -94,17 +103,17 @@ package final class ResilientCaller: Sendable {
 extension ResilientCaller {
     /// Sends nothing to an instance until ``release(_:of:)``, also when it is not known (yet), or goes and comes back.
     ///
-    /// - Returns: `false` when too many are taken out already (``InstancePool/maxIsolated``).
-    package func isolate(_ instance: String, of service: ServiceName) -> Bool {
+    /// - Returns: `false` when too many are taken out already (4,096).
+    public func isolate(_ instance: String, of service: ServiceName) -> Bool {
         self.lane(for: service).state.withLock { $0.pool.isolate(instance) }
     }
 
     /// - Returns: whether it was isolated.
-    package func release(_ instance: String, of service: ServiceName) -> Bool {
+    public func release(_ instance: String, of service: ServiceName) -> Bool {
         self.lane(for: service).state.withLock { $0.pool.release(instance) }
     }
 
-    package func snapshot() -> ResilienceSnapshot {
+    public func snapshot() -> ResilienceSnapshot {
         let now = self.time.now
         let lanes = self.lanes.withLock { Array($0.values) }
         return ResilienceSnapshot(services: lanes.map { $0.snapshot(at: now) }.sorted { $0.name < $1.name })

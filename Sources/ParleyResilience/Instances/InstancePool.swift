@@ -3,7 +3,8 @@ internal import ParleyCore
 /// The instances of one service, with all that a client knows about each: breaker, ejection, quarantine, load. Pure.
 ///
 /// **Who may be called.** Never an instance that is isolated, quarantined, or whose breaker refuses. Of the others, in
-/// this order: one that is neither ejected nor tried by this call already; one that was tried; an ejected one.
+/// this order: one that is neither ejected nor tried by this call already; one that was tried, the last one last; an
+/// ejected one.
 ///
 /// **Panic.** When fewer than `panicPercent` of the instances would be called by that rule, breakers and ejections are
 /// taken for a mistake of ours and all instances are called (Envoy's panic mode), except isolated and quarantined ones.
@@ -159,6 +160,17 @@ package struct InstancePool: Sendable {
             key: key,
             accepts: { may($0) && isIn($0) && (tried.isEmpty || !tried.contains(members[$0].serial)) }
         ) {
+            return place
+        }
+        // Not the one that has just failed, if another one failed earlier.
+        if let last = tried.last,
+            let place = balancer.pick(
+                at: now,
+                chance: chance,
+                key: key,
+                accepts: { may($0) && isIn($0) && members[$0].serial != last }
+            )
+        {
             return place
         }
         return balancer.pick(at: now, chance: chance, key: key, accepts: { may($0) && isIn($0) })

@@ -42,8 +42,8 @@ public struct OutlierPolicy: Sendable, Hashable {
     }
 }
 
-/// Sets aside the instances that do worse than the others, by Envoy's rules: 30 s times the number of ejections, at most
-/// 300 s, at most a tenth of the instances.
+/// Sets aside the instances that do worse than the others, by Envoy's rules: 30 s times the number of ejections, at
+/// most 300 s, at most a tenth of the instances.
 ///
 /// It differs from a breaker in what it knows and in what it does. A breaker sees one instance and refuses calls; this
 /// sees all of a service and only prefers the others: an ejected instance is still called when nobody else is left.

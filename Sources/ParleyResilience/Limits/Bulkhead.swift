@@ -16,8 +16,8 @@ public struct BulkheadPolicy: Sendable, Hashable {
     }
 }
 
-/// Lets so many calls run, so many wait in the order in which they came, and refuses the rest. Pure: who waits is an id,
-/// the shell has what it stands for.
+/// Lets so many calls run, so many wait in the order in which they came, and refuses the rest. Pure: who waits is an
+/// id, the shell has what it stands for.
 package struct Bulkhead: Equatable, Sendable {
     package enum Entry: Equatable, Sendable {
         case run

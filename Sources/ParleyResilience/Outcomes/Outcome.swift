@@ -12,8 +12,8 @@ public enum Outcome: String, Sendable, Hashable, Codable, CaseIterable {
     case permanentFailure
 }
 
-/// What a try says about the instance that it went to: another question than what it says about the call. A 429 is worth
-/// a second try and is no sign of illness; a 500 is not tried again and is one.
+/// What a try says about the instance that it went to: another question than what it says about the call. A 429 is
+/// worth a second try and is no sign of illness; a 500 is not tried again and is one.
 public enum InstanceHealth: String, Sendable, Hashable, Codable {
     /// It did its work.
     case well

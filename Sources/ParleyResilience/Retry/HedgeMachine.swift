@@ -4,8 +4,8 @@ package import ParleyCore
 ///
 /// Only for calls that may be repeated; each further try counts against the retry budgets like a retry.
 public struct HedgePolicy: Sendable, Hashable {
-    /// How long a try may be slow before the next one begins: about the 95th percentile of what calls take. Brought into
-    /// 1 ms…1 h.
+    /// How long a try may be slow before the next one begins: about the 95th percentile of what calls take. Brought
+    /// into 1 ms…1 h.
     public var delay: Duration
     /// How many tries there are at most, the first included. Brought into 1…10.
     public var maxAttempts: Int
@@ -51,7 +51,10 @@ package struct HedgeMachine: Equatable, Sendable {
     package mutating func start(at now: ContinuousClock.Instant) {
         self.started += 1
         self.running += 1
-        self.plan(now.advanced(by: self.delay))
+        // A hedge that would come after the deadline is not planned; a failure may still begin the next try before it.
+        let next = now.advanced(by: self.delay)
+        let mayFollow = self.isSpent == nil && self.started < self.maxAttempts && next < self.deadline.instant
+        self.nextStart = mayFollow ? next : nil
     }
 
     /// A try that was due is not allowed; there will be no other.

@@ -16,9 +16,9 @@ public struct RetryBudgetPolicy: Sendable, Hashable {
 
 /// What keeps retries from making an overload worse: shared by all calls of a client to one service.
 ///
-/// This is Finagle's kind (each call pays in a share of a retry, which is good for the length of the window) with Envoy's
-/// figures (20 %, at least 3). Envoy counts what is under way at the moment; counting a window also holds back short
-/// calls that fail one after the other. Integers only: a call pays in `percent`, a retry takes out 100.
+/// This is Finagle's kind (each call pays in a share of a retry, which is good for the length of the window) with
+/// Envoy's figures (20 %, at least 3). Envoy counts what is under way at the moment; counting a window also holds back
+/// short calls that fail one after the other. Integers only: a call pays in `percent`, a retry takes out 100.
 package struct RetryBudget: Equatable, Sendable {
     private let percent: Int
     private let minimum: Int

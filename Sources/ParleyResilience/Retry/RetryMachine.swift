@@ -28,8 +28,8 @@ package struct RetryMachine: Equatable, Sendable {
 
     /// - Parameters:
     ///   - chance: uniform in 0..<1.
-    ///   - withdraw: takes one retry from the client's own budget, if that has one. Asked last, so that nothing is taken
-    ///     for a try that is not made.
+    ///   - withdraw: takes one retry from the client's own budget, if that has one. Asked last, so that nothing is
+    ///     taken for a try that is not made.
     package mutating func ended(
         _ verdict: Verdict,
         at now: ContinuousClock.Instant,
