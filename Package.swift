@@ -30,6 +30,7 @@ let package = Package(
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
+        .library(name: "ParleyRegistry", targets: ["ParleyRegistry"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
         .library(name: "ParleyOps", targets: ["ParleyOps"]),
         .executable(name: "parley", targets: ["parley"]),
@@ -62,7 +63,11 @@ let package = Package(
         ),
 
         // Floor 1: engines
-        .target(name: "ParleyDiscovery", dependencies: ["ParleyCore"], swiftSettings: settings),
+        .target(
+            name: "ParleyDiscovery",
+            dependencies: ["ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio")],
+            swiftSettings: settings
+        ),
         .target(
             name: "ParleyMessaging",
             dependencies: [
@@ -174,6 +179,14 @@ let package = Package(
                 product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyRegistry",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -361,7 +374,19 @@ let package = Package(
         ),
         .testTarget(
             name: "ParleyDiscoveryTests",
-            dependencies: ["ParleyCore", "ParleyDiscovery"],
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyTestKit", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRegistryTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyRegistry", "ParleyTestKit", "ProcessTestSupport",
+                "HTTPTestSupport", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(
