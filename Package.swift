@@ -385,7 +385,8 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyRegistry", "ParleyTestKit", "ProcessTestSupport",
                 "HTTPTestSupport", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
-                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("NIOEmbedded", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

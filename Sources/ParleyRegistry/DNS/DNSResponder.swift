@@ -62,7 +62,7 @@ package struct DNSResponder: Sendable {
                 dnssecOK: query.edns?.dnssecOK ?? false
             )
         }
-        return self.fit(answer, limit: limit, answers: answers)
+        return self.fit(answer, over: transport, limit: limit, answers: answers)
     }
 
     /// The shortest record there is: a pointer for its name, ten bytes, and an IPv4 address.
@@ -96,30 +96,26 @@ package struct DNSResponder: Sendable {
         return message.encoded().bytes
     }
 
-    /// As many answers as fit together with what belongs to them: an SRV record without the address of its target costs
-    /// its reader another question.
-    private func fit(_ answer: DNSZone.Answer, limit: Int, answers: Int) -> [UInt8] {
-        let total = answer.message.answers.count
-        let most = min(total, answers)
-        var (encoded, isWhole) = self.encode(answer, first: most, limit: limit)
-        if !isWhole, most > 1 {
-            // The most that fits lies between one and less than all.
-            var (fits, tooMany) = (1, most)
-            while tooMany - fits > 1 {
-                let middle = (fits + tooMany) / 2
-                if self.encode(answer, first: middle, limit: limit).isWhole { fits = middle } else { tooMany = middle }
-            }
-            (encoded, isWhole) = self.encode(answer, first: fits, limit: limit)
+    /// In a datagram as many answers as fit together with what belongs to them: an SRV record without the address of its
+    /// target costs its reader another question. Over TCP, behind which there is nothing, answers come first.
+    private func fit(_ answer: DNSZone.Answer, over transport: Transport, limit: Int, answers: Int) -> [UInt8] {
+        let most = min(answer.message.answers.count, answers)
+        let all = self.encode(answer, first: most, limit: limit)
+        guard transport == .udp, !all.isWhole, most > 1 else { return all.bytes }
+        // The most that fits lies between one and less than all.
+        var (fits, tooMany) = (1, most)
+        while tooMany - fits > 1 {
+            let middle = (fits + tooMany) / 2
+            if self.encode(answer, first: middle, limit: limit).isWhole { fits = middle } else { tooMany = middle }
         }
-        return encoded
+        return self.encode(answer, first: fits, limit: limit).bytes
     }
 
-    private func encode(_ answer: DNSZone.Answer, first count: Int, limit: Int) -> (bytes: [UInt8], isWhole: Bool) {
+    private func encode(_ answer: DNSZone.Answer, first count: Int, limit: Int) -> DNSMessage.Encoded {
         var message = answer.message
         message.answers = Array(message.answers.prefix(count))
         message.additionals += answer.companions.prefix(count).joined().uniqued()
         message.isTruncated = self.limits.marksTruncation && count < answer.message.answers.count
-        let encoded = message.encoded(limit: limit, marksTruncation: self.limits.marksTruncation)
-        return (encoded.bytes, encoded.isWhole)
+        return message.encoded(limit: limit, marksTruncation: self.limits.marksTruncation)
     }
 }

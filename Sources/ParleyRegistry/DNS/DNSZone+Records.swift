@@ -45,7 +45,7 @@ extension DNSZone {
 
     func texts(_ name: DNSName, _ node: RegistryDNSNode) -> [DNSRecord] {
         node.meta.sorted { $0.key < $1.key }.map { key, value in
-            DNSRecord(name, ttl: self.settings.nodeTTL, .txt([Array("\(key)=\(value)".utf8)]))
+            DNSRecord(name, ttl: self.settings.nodeTTL, .text("\(key)=\(value)"))
         }
     }
 

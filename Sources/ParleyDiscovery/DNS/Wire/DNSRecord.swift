@@ -44,6 +44,17 @@ package enum DNSRecordData: Sendable, Hashable {
     /// mean nothing in another message.
     case opaque(DNSRecordType, [UInt8])
 
+    /// A TXT record of one text, which is cut where a string must end.
+    package static func text(_ text: String) -> DNSRecordData {
+        var rest = Array(text.utf8)[...]
+        var strings: [[UInt8]] = []
+        repeat {
+            strings.append(Array(rest.prefix(255)))
+            rest = rest.dropFirst(255)
+        } while !rest.isEmpty
+        return .txt(strings)
+    }
+
     package var type: DNSRecordType {
         switch self {
         case .address(.v4): .a
