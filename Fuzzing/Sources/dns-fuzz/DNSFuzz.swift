@@ -71,8 +71,13 @@ enum DNSFuzz {
                 (0..<40).map {
                     let status: HealthStatus = $0 % 5 == 0 ? .warning : .passing
                     return .init(
-                        service: "web", address: $0 == 0 ? "" : "10.0.0.\($0)", port: 80, tags: ["v\($0 % 3)", "a.b"],
-                        status: status, node: Self.node)
+                        service: "web",
+                        address: $0 == 0 ? "" : "10.0.0.\($0)",
+                        port: 80,
+                        tags: ["v\($0 % 3)", "a.b"],
+                        status: status,
+                        node: Self.node
+                    )
                 }
             case "six": [.init(service: "six", address: "fd00::1", port: 80, node: Self.node)]
             case "host": [.init(service: "host", address: "n1.node.consul", port: 80, node: Self.node)]

@@ -96,8 +96,8 @@ package struct DNSResponder: Sendable {
         return message.encoded().bytes
     }
 
-    /// In a datagram as many answers as fit together with what belongs to them: an SRV record without the address of its
-    /// target costs its reader another question. Over TCP, behind which there is nothing, answers come first.
+    /// In a datagram as many answers as fit together with what belongs to them: an SRV record without the address of
+    /// its target costs its reader another question. Over TCP, behind which there is nothing, answers come first.
     private func fit(_ answer: DNSZone.Answer, over transport: Transport, limit: Int, answers: Int) -> [UInt8] {
         let most = min(answer.message.answers.count, answers)
         let all = self.encode(answer, first: most, limit: limit)

@@ -72,6 +72,8 @@ public final class DNSServer: Service, Sendable {
             }
             let endpoint = Endpoint(host: self.configuration.host, port: udp.localAddress?.port ?? 0)
             self.logger.info("listening for DNS", metadata: ["endpoint": "\(endpoint)"])
+            // One without the other would be half a server.
+            tcp.closeFuture.whenComplete { _ in udp.close(promise: nil) }
             try? await udp.closeFuture.get()
             let wasAsked = self.state.isStopping
             self.state.stop(within: self.configuration.drainTimeout)

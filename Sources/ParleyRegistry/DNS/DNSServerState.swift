@@ -94,13 +94,17 @@ final class DNSServerState: Sendable {
         }
     }
 
+    /// Returns when all connections are closed; whoever is cancelled closes them.
     func connectionsEnded() async {
         while true {
             let generation = self.changed.generation
-            if self.state.withLock({ $0.connections.isEmpty }) { return }
-            // Not to be cancelled: every connection has an end by now.
+            let connections = self.state.withLock { $0.connections.values.map { $0 } }
+            guard !connections.isEmpty else { return }
+            guard !Task.isCancelled else {
+                for channel in connections { channel.close(promise: nil) }
+                return
+            }
             await self.changed.wait(after: generation, until: nil, on: self.time)
-            if Task.isCancelled { return }
         }
     }
 }

@@ -38,18 +38,14 @@ struct DNSQueryExchange: Sendable {
     private func withinTime<Value: Sendable>(
         _ work: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {
-        let outcome: Result<Value, any Error>
-        do {
-            outcome = try await withThrowingTaskGroup(of: Value.self) { group in
-                group.addTask { try await work() }
-                group.addTask { [time, timeout] in
-                    try await time.sleep(for: timeout)
-                    throw Failure(description: "no answer within \(timeout)")
-                }
-                defer { group.cancelAll() }
-                guard let first = await group.nextResult() else { throw CancellationError() }
-                return first
+        let outcome = await withThrowingTaskGroup(of: Value.self) { group in
+            group.addTask { try await work() }
+            group.addTask { [time, timeout] in
+                try await time.sleep(for: timeout)
+                throw Failure(description: "no answer within \(timeout)")
             }
+            defer { group.cancelAll() }
+            return await group.nextResult() ?? .failure(CancellationError())
         }
         do {
             return try outcome.get()
