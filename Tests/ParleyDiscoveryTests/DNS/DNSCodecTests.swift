@@ -40,7 +40,7 @@ internal import Testing
 
     @Test(arguments: 0..<20) func whatIsWrittenIsReadTheSame(_ seed: UInt64) throws {
         var random = RandomDNS(seed: seed)
-        for _ in 0..<300 {
+        for _ in 0..<100 {
             let message = random.message()
             let encoded = message.encoded()
             #expect(encoded.isWhole)
@@ -54,7 +54,7 @@ internal import Testing
 
     @Test(arguments: 0..<10) func whatDoesNotFitIsLeftOutByWholeRecords(_ seed: UInt64) throws {
         var random = RandomDNS(seed: 1_000 + seed)
-        for _ in 0..<60 {
+        for _ in 0..<20 {
             var message = random.message()
             message.isTruncated = false
             message.answers += random.records(upTo: 30)

@@ -5,7 +5,14 @@ internal import Testing
 
 @Suite(.timeLimit(.minutes(3))) struct DNSResolverTests {
     private static func locations(_ server: Endpoint...) -> DNSResolver.Configuration {
-        var configuration = DNSResolver.Configuration(nameServers: server, lookup: .locations(domain: "service.consul"))
+        Self.configuration(server, .locations(domain: "service.consul"))
+    }
+
+    private static func configuration(
+        _ servers: [Endpoint],
+        _ lookup: DNSResolver.Lookup
+    ) -> DNSResolver.Configuration {
+        var configuration = DNSResolver.Configuration(nameServers: servers, lookup: lookup)
         // What really waits waits on a busy machine.
         configuration.attemptTimeout = .seconds(30)
         return configuration
@@ -59,7 +66,7 @@ internal import Testing
     @Test func asksUnderThePrefix() async throws {
         try await ScriptedNameServer.with(Self.two) { server, script in
             let lookup = DNSResolver.Lookup.locations(domain: "svc.cluster.local.", prefix: "_http._tcp")
-            _ = try await DNSResolver(.init(nameServers: [server], lookup: lookup)).resolve("web")
+            _ = try await DNSResolver(Self.configuration([server], lookup)).resolve("web")
             #expect(script.queries.map(\.name) == [Self.name("_http._tcp.web.svc.cluster.local")])
         }
     }
@@ -126,7 +133,7 @@ internal import Testing
             return [answer.encoded().bytes]
         }) { server, script in
             let lookup = DNSResolver.Lookup.addresses(domain: "x", port: 8_080)
-            let instances = try await DNSResolver(.init(nameServers: [server], lookup: lookup)).resolve("web")
+            let instances = try await DNSResolver(Self.configuration([server], lookup)).resolve("web")
             #expect(instances.map(\.endpoint.description) == ["10.0.0.1:8080"])
             #expect(script.queries.map(\.type) == [.a])
         }
@@ -140,7 +147,7 @@ internal import Testing
             return [answer.encoded().bytes]
         }) { server, script in
             let lookup = DNSResolver.Lookup.addresses(domain: "x", port: 8_080)
-            let instances = try await DNSResolver(.init(nameServers: [server], lookup: lookup)).resolve("a")
+            let instances = try await DNSResolver(Self.configuration([server], lookup)).resolve("a")
             #expect(instances.isEmpty)
             #expect(script.queries.count <= 2 * (DNSResolved.maximumAliases + 1))
         }
