@@ -32,6 +32,7 @@ let package = Package(
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGRPC", targets: ["ParleyGRPC"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
+        .library(name: "ParleyRegistry", targets: ["ParleyRegistry"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
         .library(name: "ParleyOps", targets: ["ParleyOps"]),
         .executable(name: "parley", targets: ["parley"]),
@@ -68,7 +69,11 @@ let package = Package(
         ),
 
         // Floor 1: engines
-        .target(name: "ParleyDiscovery", dependencies: ["ParleyCore"], swiftSettings: settings),
+        .target(
+            name: "ParleyDiscovery",
+            dependencies: ["ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio")],
+            swiftSettings: settings
+        ),
         .target(
             name: "ParleyResilience",
             dependencies: ["ParleyCore", product("DequeModule", "swift-collections")],
@@ -199,6 +204,14 @@ let package = Package(
                 product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyRegistry",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -394,7 +407,20 @@ let package = Package(
         ),
         .testTarget(
             name: "ParleyDiscoveryTests",
-            dependencies: ["ParleyCore", "ParleyDiscovery"],
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyTestKit", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyRegistryTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyRegistry", "ParleyTestKit", "ProcessTestSupport",
+                "HTTPTestSupport", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOEmbedded", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(
