@@ -32,7 +32,7 @@ public final class HTTPService: Service, Sendable {
     private let configuration: Configuration
     private let health: HealthRegister
     private let registrar: (any ServiceRegistrar)?
-    private let metadata: @Sendable () async throws -> [String: String]
+    private let metadata: @Sendable (ServiceInstance.ID) async throws -> [String: String]
     private let onListening: @Sendable (Endpoint) async -> Void
     private let state: ListenerState
     private let stack: any HTTPResponder<ParleyRequestContext>
@@ -48,15 +48,15 @@ public final class HTTPService: Service, Sendable {
     ///   - router: the routes; the health routes are added to them.
     ///   - health: checks that decide about readiness; a service without dependencies needs none.
     ///   - registrar: told the real address once the service listens, and when it begins to drain.
-    ///   - metadata: further facts to register, asked for when the service listens: the port of a gRPC service beside
-    ///     it, for example.
+    ///   - metadata: further facts to register under this id, asked for when the service listens: the port of a gRPC
+    ///     service beside it, for example.
     ///   - onListening: called with the real address before the first connection is accepted.
     public init(
         configuration: Configuration,
         router: ParleyRouter,
         health: HealthRegister? = nil,
         registrar: (any ServiceRegistrar)? = nil,
-        metadata: @escaping @Sendable () async throws -> [String: String] = { [:] },
+        metadata: @escaping @Sendable (ServiceInstance.ID) async throws -> [String: String] = { _ in [:] },
         onListening: @escaping @Sendable (Endpoint) async -> Void = { _ in },
         logger: Logger,
         time: any TimeSource = SystemTimeSource(),
@@ -139,7 +139,7 @@ public final class HTTPService: Service, Sendable {
         self.identity.become(id)
         do {
             self.registration.withLock { $0 = id }
-            let metadata = try await self.metadata()
+            let metadata = try await self.metadata(id)
             try await registrar.register(
                 ServiceInstance(id: id, service: name, endpoint: reachable, metadata: metadata)
             )
@@ -175,7 +175,8 @@ public final class HTTPService: Service, Sendable {
         let context = self.makeContext(request, channel: channel)
         let expectsContinue = request.headers[.expect]?.lowercased() == "100-continue"
         let length = request.headers[.contentLength].flatMap { Int($0) } ?? 0
-        if expectsContinue, length <= context.maxUploadSize, self.identity.accepts(request.headers) {
+        let meant = request.headers[named: RequestContextFields.instance]
+        if expectsContinue, length <= context.maxUploadSize, self.identity.accepts(meant) {
             try await writer.writeInformationalHead(HTTPResponse(status: .continue))
         }
         var response = try await context.request.withCurrent {

@@ -200,6 +200,28 @@ import Testing
         }
     }
 
+    /// The address of one has passed to the other, and the registry does not know yet.
+    @Test func anotherInstanceAtTheAddressIsFoundOutBeforeItDoesAnything() async throws {
+        let (right, wrong) = (TestRPCs(), TestRPCs())
+        try await withServer(right, configure: { $0.instanceID = "test-1" }) { _, first async throws in
+            try await withServer(wrong, configure: { $0.instanceID = "payments-7" }) { _, second async throws in
+                let registry = InProcessRegistry()
+                try await registry.register(ServiceInstance(id: "test-1", service: "test-service", endpoint: first))
+                try await registry.register(ServiceInstance(id: "test-2", service: "test-service", endpoint: second))
+                try await withClient(registry) { client async throws in
+                    for number in 0..<20 {
+                        let answer = try await client.text("Echo", "\(number)")
+                        #expect(answer == "\(number)")
+                    }
+                    #expect(right.seen.all.count == 20 && wrong.seen.all.isEmpty)
+                    #expect(client.isolate("test-1", of: "test-service"))
+                    let error = await failure { try await client.text("Echo") }
+                    #expect(error?.retry == .notSent && error?.code == .noInstanceAvailable)
+                }
+            }
+        }
+    }
+
     /// Any client of the library, with our resolver.
     @Test func aPlainClientFollowsTheRegistry() async throws {
         let registry = InProcessRegistry()

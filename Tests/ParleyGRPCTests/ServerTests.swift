@@ -110,6 +110,7 @@ import Testing
     @Test func aCallPastItsDeadlineIsNotBegun() async throws {
         let interceptor = ContextServerInterceptor(
             service: "test-service",
+            identity: InstanceIdentity(nil),
             requestTimeout: .seconds(30),
             accessLogLevel: .debug,
             logger: quiet,

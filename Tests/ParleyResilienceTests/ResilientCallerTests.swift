@@ -104,7 +104,8 @@ private final class Script: Sendable {
         let (value, explanation) = try await self.call(self.caller(), script)
         #expect(value == 200 && script.instances == ["i-1", "i-2", "i-1"])
         #expect(explanation.attempts.map(\.note) == ["broken", "503", "200"])
-        #expect(explanation.clientBudgetLeft == 1)
+        // The first of them was no load for anybody.
+        #expect(explanation.clientBudgetLeft == 2)
     }
 
     @Test func theLastAnswerIsReturnedWhenTriesRunOut() async throws {
@@ -134,10 +135,22 @@ private final class Script: Sendable {
         }
         var stops: [StopReason?] = []
         for _ in 0..<3 {
-            let script = Script(.fail(.notSent), .fail(.notSent), .fail(.notSent))
+            let script = Script(.fail(.mayHaveRun), .fail(.mayHaveRun), .fail(.mayHaveRun))
             stops.append(await self.failure { try await self.call(caller, script) }?.explanation.stop)
         }
         #expect(stops == [.attemptsSpent, .clientBudgetSpent, .clientBudgetSpent])
+    }
+
+    /// The few calls that it takes until the breaker of a dead instance opens must not fail on a quiet client.
+    @Test func connectionsThatCannotBeOpenedCostNoBudget() async throws {
+        let caller = self.caller {
+            $0.retryBudget = RetryBudgetPolicy(percent: 0, minimum: 1)
+            $0.breaker = nil
+        }
+        for _ in 0..<20 {
+            let (value, explanation) = try await self.call(caller, Script(.fail(.notSent), .answer(200)))
+            #expect(value == 200 && explanation.attempts.count == 2 && explanation.clientBudgetLeft == 1)
+        }
     }
 
     @Test func theBudgetOfAllHopsIsRespected() async throws {
@@ -340,7 +353,7 @@ private final class Script: Sendable {
                   2. after 0.0 ms: i-2 at 10.0.0.1:2: 503 in 0.0 ms
                   3. after 0.0 ms: i-1 at 10.0.0.1:1: broken in 0.0 ms
                   Instances: i-1 (10.0.0.1:1) available, i-2 (10.0.0.1:2) available.
-                  Retries left: 1 of this client.
+                  Retries left: 2 of this client.
                 """
         )
     }

@@ -98,8 +98,9 @@ struct Assembly {
                 router: router,
                 health: health,
                 registrar: self.registry,
-                metadata: {
+                metadata: { id in
                     guard let grpc else { return [:] }
+                    grpc.identify(as: id)
                     return [ServiceInstance.grpcPort: "\(try await grpc.endpoint().port)"]
                 },
                 onListening: { [announcements] in announcements.listening(kind, at: $0) },

@@ -10,7 +10,7 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Value: String {
             case noInstance, noInstanceAvailable, resolverFailed, connectFailed, deadlinePassed, status, tooManyCalls
-            case rateLimited, shutDown
+            case rateLimited, wrongInstance, shutDown
         }
 
         private let value: Value
@@ -33,6 +33,8 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
         public static let tooManyCalls = Code(.tooManyCalls)
         /// The client's own rate limit is reached.
         public static let rateLimited = Code(.rateLimited)
+        /// Another instance answered than the one that was meant: the registry is out of date.
+        public static let wrongInstance = Code(.wrongInstance)
         /// The client has been shut down.
         public static let shutDown = Code(.shutDown)
 
@@ -95,6 +97,13 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
                 self.message = "No connection to \(place) could be used: \(error.message)"
                 break
             }
+            if case .foreign(let named, _) = cause {
+                self.code = .wrongInstance
+                self.message =
+                    "\(named) answered in place of \(failure.target?.id ?? "?"), the instance of \(place). The registry's "
+                    + "entry is out of date; the address has passed to another program."
+                break
+            }
             self.code = .status
             self.message = "\(place) answered \(status?.code.description ?? "an error"): \(status?.message ?? "")"
         }
@@ -139,13 +148,15 @@ enum GRPCAttemptFailure: Error {
     case unsent(RPCError)
     /// Later; it may have been carried out.
     case status(RPCError)
+    /// Another instance than the one that was meant answered, and perhaps refused to do anything.
+    case foreign(named: String, isRefused: Bool)
     /// The caller's closure threw something of its own.
-    case foreign(any Error)
+    case other(any Error)
 
     var status: RPCError? {
         switch self {
         case .unsent(let error), .status(let error): error
-        case .foreign: nil
+        case .foreign, .other: nil
         }
     }
 }

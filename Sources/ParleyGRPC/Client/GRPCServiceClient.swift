@@ -122,7 +122,7 @@ public final class GRPCServiceClient: Service, Sendable {
                 attempt: { try await self.attempt($0, work, body) }
             )
         } catch let failure as CallFailure {
-            if failure.kind == .attemptFailed, case .foreign(let error) = failure.cause as? GRPCAttemptFailure {
+            if failure.kind == .attemptFailed, case .other(let error) = failure.cause as? GRPCAttemptFailure {
                 throw error
             }
             throw GRPCCallError(failure, service: service)
@@ -130,12 +130,20 @@ public final class GRPCServiceClient: Service, Sendable {
     }
 
     private func targets(of service: ServiceName) async throws -> [CallTarget] {
-        try await self.resolver.resolve(service).map { instance in
+        let mustKnow = self.configuration.policy.identity.isRequired
+        return try await self.resolver.resolve(service).compactMap { instance in
+            // An instance that cannot be asked for its name could be anybody.
+            if mustKnow, !instance.knowsItsID { return nil }
             var endpoint = instance.endpoint
             if let port = instance.metadata[ServiceInstance.grpcPort].flatMap({ Int($0) }) {
                 endpoint = ParleyCore.Endpoint(host: endpoint.host, port: port)
             }
-            return CallTarget(id: instance.id, endpoint: endpoint)
+            return CallTarget(
+                id: instance.id,
+                endpoint: endpoint,
+                identity: instance.knowsItsID ? instance.id : nil,
+                weight: instance.metadata["weight"].flatMap { Int($0) } ?? 1
+            )
         }
     }
 
@@ -154,7 +162,7 @@ public final class GRPCServiceClient: Service, Sendable {
         options.maxResponseMessageBytes = self.configuration.maxResponseBytes
         // Whether to try again is decided in one place, ours.
         options.waitForReady = false
-        let mark = GRPCAttemptMark()
+        let mark = GRPCAttemptMark(identity: attempt.target.identity)
         do {
             return try await self.channels.withClient(for: attempt.target.endpoint) { client in
                 try await GRPCAttemptMark.$current.withValue(mark) {
@@ -162,11 +170,15 @@ public final class GRPCServiceClient: Service, Sendable {
                 }
             }
         } catch let error as RPCError {
+            // The library wraps what interceptors throw.
+            if let failure = error.cause as? GRPCAttemptFailure { throw failure }
             throw mark.isBegun ? GRPCAttemptFailure.status(error) : .unsent(error)
         } catch let error as GRPCServiceError {
             throw error
+        } catch let error as GRPCAttemptFailure {
+            throw error
         } catch {
-            throw GRPCAttemptFailure.foreign(error)
+            throw GRPCAttemptFailure.other(error)
         }
     }
 
@@ -186,6 +198,13 @@ public final class GRPCServiceClient: Service, Sendable {
             )
             if error.code == .deadlineExceeded, !attempt.blamesTimeout { verdict.health = .unknown }
             return Judgement(verdict, note: "\(error.code): \(error.message)")
+        case .failure(GRPCAttemptFailure.foreign(_, let isRefused)):
+            let verdict = Verdict(
+                .retryableFailure,
+                safety: isRefused ? .notSent : .mayHaveRun,
+                health: .foreign
+            )
+            return Judgement(verdict, note: "another instance answered")
         case .failure(let error as GRPCServiceError):
             let verdict = classifier.verdict(failure: error.retry, blamesInstance: false)
             return Judgement(verdict, note: "\(error.code)")

@@ -1,11 +1,13 @@
 internal import GRPCCore
 internal import Logging
 internal import ParleyCore
+internal import ParleyDiscovery
 
 /// What stands around every handler: the context is read and made current, a call past its deadline is not begun, one
 /// whose deadline comes or whose caller goes away is cancelled, errors become statuses, and each call is logged once.
 struct ContextServerInterceptor: ServerInterceptor {
     let service: ServiceName
+    let identity: InstanceIdentity
     /// How long a call without a deadline may take to answer; streamed answers have no such limit.
     let requestTimeout: Duration
     let accessLogLevel: Logger.Level
@@ -27,6 +29,13 @@ struct ContextServerInterceptor: ServerInterceptor {
         let work = RequestContextFields.grpc.read(request.metadata, now: begin, orElse: self.ids.next().description)
         let call = Call(interceptor: self, context: context, work: work, begin: begin)
         do {
+            let meant = request.metadata[stringValues: GRPCAttemptMark.field].first { _ in true }
+            guard self.identity.accepts(meant) else {
+                throw RPCError(
+                    code: .unavailable,
+                    message: "This is another instance than \(meant ?? ""); nothing was done."
+                )
+            }
             if let deadline = work.deadline, deadline.hasPassed(at: begin) {
                 throw RPCError(
                     code: .deadlineExceeded,
@@ -45,6 +54,7 @@ struct ContextServerInterceptor: ServerInterceptor {
                 return response
             }
             contents.metadata.replaceOrAddString(work.requestID, forKey: RequestContextFields.grpc.requestID)
+            self.identity.id.map { contents.metadata.replaceOrAddString($0, forKey: GRPCAttemptMark.field) }
             // A streamed answer is written after this has returned.
             let producer = contents.producer
             contents.producer = { writer in
@@ -128,6 +138,9 @@ struct ContextServerInterceptor: ServerInterceptor {
                 self.interceptor.logger.error("call failed", metadata: metadata)
             } else {
                 self.interceptor.logger.log(level: self.interceptor.accessLogLevel, "call", metadata: metadata)
+            }
+            if let id = self.interceptor.identity.id {
+                status.metadata.replaceOrAddString(id, forKey: GRPCAttemptMark.field)
             }
             status.metadata.replaceOrAddString(self.work.requestID, forKey: RequestContextFields.grpc.requestID)
             return status

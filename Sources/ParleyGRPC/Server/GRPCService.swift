@@ -24,6 +24,9 @@ internal import Synchronization
 /// cancelled: its *task* is, so `CancellationError` is all a handler needs to know. Errors that are not `RPCError` become
 /// a status: ``ParleyCore/ProblemConvertible`` by its HTTP status, everything else `INTERNAL` without its text.
 ///
+/// **Identity.** A call that names another instance (`x-parley-instance`) is refused with `UNAVAILABLE` before anything
+/// is done: its caller's registry is out of date.
+///
 /// **Shutdown.** When it begins, health turns `NOT_SERVING`, the service deregisters, clients are told to go elsewhere
 /// (`GOAWAY`); calls under way have `drainTimeout` to finish, then they are cancelled.
 public final class GRPCService: Service, Sendable {
@@ -32,6 +35,7 @@ public final class GRPCService: Service, Sendable {
     private let configuration: Configuration
     private let server: GRPCServer<HTTP2ServerTransport.Posix>
     private let transport: HTTP2ServerTransport.Posix
+    private let identity: InstanceIdentity
     private let registrar: (any ServiceRegistrar)?
     private let onListening: @Sendable (ParleyCore.Endpoint) async -> Void
     private let listening = ListeningAddress()
@@ -69,8 +73,10 @@ public final class GRPCService: Service, Sendable {
             transportSecurity: configuration.security.transport,
             config: configuration.transport
         )
+        let identity = InstanceIdentity(configuration.instanceID)
         let interceptor = ContextServerInterceptor(
             service: configuration.name,
+            identity: identity,
             requestTimeout: configuration.requestTimeout,
             accessLogLevel: configuration.accessLogLevel,
             logger: logger,
@@ -83,6 +89,7 @@ public final class GRPCService: Service, Sendable {
         self.transport = transport
         router.registerInterceptors(pipeline: [.apply(interceptor, to: .all)])
         self.server = GRPCServer(transport: transport, router: router)
+        self.identity = identity
         self.registrar = registrar
         self.onListening = onListening
         self.logger = logger
@@ -93,6 +100,9 @@ public final class GRPCService: Service, Sendable {
     ///
     /// - Throws: ``GRPCServiceError`` when it cannot listen, `CancellationError`.
     public func endpoint() async throws -> ParleyCore.Endpoint { try await self.listening.wait(on: self.time) }
+
+    /// Says under which id this instance is registered, where somebody else does that.
+    public func identify(as id: ServiceInstance.ID) { self.identity.become(id) }
 
     /// Serves until the graceful shutdown has drained.
     ///
@@ -149,6 +159,8 @@ public final class GRPCService: Service, Sendable {
         guard let registrar else { return nil }
         let reachable = ParleyCore.Endpoint(host: self.configuration.advertisedHost, port: endpoint.port)
         let id = self.configuration.instanceID ?? "\(self.configuration.name)-\(reachable.host)-\(reachable.port)"
+        // Before anybody can learn of it: the first call that asks for it must be recognised.
+        self.identity.become(id)
         do {
             try await registrar.register(
                 ServiceInstance(

@@ -29,6 +29,13 @@ struct CallRun<Value: Sendable>: Sendable {
         var record: CallExplanation.Attempt
         var instances: Int
         var clientBudgetLeft: Int?
+
+        /// Whether anybody had work with it. A try for which there was nobody, or no connection, is no load, and its
+        /// repetition elsewhere makes no overload worse: budgets are for the others. (A client with little traffic would
+        /// otherwise fail for the few calls that it takes until the breaker of a dead instance opens.)
+        var wasLoad: Bool {
+            self.target != nil && !(self.verdict.safety == .notSent && self.verdict.health == .ill)
+        }
     }
 
     private var time: any TimeSource { self.caller.time }
@@ -62,8 +69,7 @@ struct CallRun<Value: Sendable>: Sendable {
                 end.verdict,
                 at: now,
                 chance: end.verdict.outcome == .retryableFailure ? self.unitChance() : 0,
-                // A try for which there was nobody is no load for anybody.
-                withdraw: { end.target == nil || self.lane.withdraw(at: now) }
+                withdraw: { !end.wasLoad || self.lane.withdraw(at: now) }
             )
             switch action {
             case .stop(let reason):
