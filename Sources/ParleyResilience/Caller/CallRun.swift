@@ -280,6 +280,8 @@ struct Story<Value: Sendable> {
     ) throws -> (value: Value, explanation: CallExplanation) {
         let now = run.caller.time.now
         self.explanation.stop = stop
+        // Hedges end in an order of their own.
+        if self.explanation.attempts.count > 1 { self.explanation.attempts.sort { $0.number < $1.number } }
         self.explanation.hopBudgetLeft = machine.hopBudget
         self.explanation.tookMicroseconds = run.start.duration(to: now).inMicroseconds
         if end.verdict.outcome != .success {

@@ -120,7 +120,7 @@ package struct InstancePool: Sendable {
             at: now,
             chance: chance
         )
-        guard let place = choice else { return .unavailable(until: self.firstReturn()) }
+        guard let place = choice else { return .unavailable(until: self.firstReturn(after: now)) }
         let state = self.members[place].breaker.state(at: now)
         var permit = CircuitBreaker.Permit.unasked
         if case .admitted(let given) = self.members[place].breaker.admit(at: now) { permit = given }
@@ -184,10 +184,11 @@ package struct InstancePool: Sendable {
         return good * 100 < percent * self.members.count
     }
 
-    private func firstReturn() -> ContinuousClock.Instant? {
+    private func firstReturn(after now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         self.members.compactMap { member in
             if member.breaker.isIsolated { return nil }
-            return [member.quarantine.until, member.breaker.opensUntil].compactMap(\.self).max()
+            // The later of both; what is over, and a probe that is under way, say nothing.
+            return [member.quarantine.until, member.breaker.opensUntil].compactMap(\.self).filter { $0 > now }.max()
         }.min()
     }
 
