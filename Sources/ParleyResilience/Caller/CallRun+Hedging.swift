@@ -12,7 +12,7 @@ private final class PickedInstances: Sendable {
 
 extension CallRun {
     private enum Event: Sendable {
-        case ended(End)
+        case ended(AttemptEnd, Value?)
         case timer
     }
 
@@ -37,29 +37,29 @@ extension CallRun {
             hedge.start(at: self.caller.time.now)
             self.add(counts, picked, isHedge: false, to: &group)
             self.addTimer(hedge.nextStart, to: &group)
-            var last: End?
-            var verdict: (end: End, stop: StopReason)?
+            var last: (end: AttemptEnd, value: Value?)?
+            var verdict: (end: AttemptEnd, value: Value?, stop: StopReason)?
             while verdict == nil, let event = try await group.next() {
                 let now = self.caller.time.now
                 switch event {
-                case .ended(let end):
+                case .ended(let end, let value):
                     if case .cancelled = end.result { throw CancellationError() }
                     story.add(end)
                     if case .failure(.unavailable, _, _) = end.result {
-                        if hedge.foundNobody() { verdict = (last ?? end, .nobodyAvailable) }
+                        if hedge.foundNobody() { verdict = (last?.end ?? end, last?.value, .nobodyAvailable) }
                         continue
                     }
-                    last = end
+                    last = (end, value)
                     _ = counts.ended(end.verdict, at: now, chance: 0, withdraw: { false })
                     switch hedge.ended(end.verdict, at: now) {
-                    case .finish(let reason): verdict = (end, reason)
+                    case .finish(let reason): verdict = (end, value, reason)
                     case .goOn: self.addTimer(hedge.nextStart, to: &group)
                     }
                 case .timer:
                     // One that an earlier outcome has put off, or brought forward.
                     guard hedge.isDue(at: now) else { continue }
                     if let reason = self.refusal(of: counts, at: now) {
-                        if hedge.refuse(reason), let last { verdict = (last, reason) }
+                        if hedge.refuse(reason), let last { verdict = (last.end, last.value, reason) }
                         continue
                     }
                     let isHedge = hedge.running > 0
@@ -74,10 +74,13 @@ extension CallRun {
             // Whoever comes second is cancelled; it says so to breaker and balancer, and is a part of the story.
             group.cancelAll()
             while let event = await group.nextResult() {
-                guard case .success(.ended(let end)) = event else { continue }
+                guard case .success(.ended(let end, _)) = event else { continue }
                 story.add(end)
             }
-            return try story.finish(verdict.end, machine: counts, stop: verdict.stop, self)
+            return try self.result(
+                verdict.value,
+                story.finish(verdict.end, machine: counts, stop: verdict.stop, self)
+            )
         }
     }
 
@@ -94,15 +97,14 @@ extension CallRun {
     ) {
         let (number, hopBudget) = (counts.attempts, counts.hopBudget)
         group.addTask {
-            .ended(
-                await self.once(
-                    number: number,
-                    hopBudget: hopBudget,
-                    avoiding: picked.serials,
-                    isHedge: isHedge,
-                    onPick: { picked.add($0) }
-                )
+            let (end, value) = await self.once(
+                number: number,
+                hopBudget: hopBudget,
+                avoiding: picked.serials,
+                isHedge: isHedge,
+                onPick: { picked.add($0) }
             )
+            return .ended(end, value)
         }
     }
 

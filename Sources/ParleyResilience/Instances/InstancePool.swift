@@ -15,6 +15,8 @@ package struct InstancePool: Sendable {
     /// A try that is under way.
     package struct Ticket: Sendable {
         package let target: CallTarget
+        /// The endpoint as a text, which is made once and not for each call.
+        package let place: String
         package let breaker: BreakerState
         /// Names the instance for as long as it is known, also after the list has changed.
         package let serial: UInt64
@@ -35,6 +37,7 @@ package struct InstancePool: Sendable {
 
     struct Member: Sendable {
         var target: CallTarget
+        var place: String
         var serial: UInt64
         var breaker: CircuitBreaker
         var quarantine = Quarantine()
@@ -80,7 +83,14 @@ package struct InstancePool: Sendable {
                 self.lastSerial += 1
                 var breaker = CircuitBreaker(self.policy.breaker ?? .never)
                 if self.isolated.contains(target.id) { breaker.isolate() }
-                members.append(Member(target: target, serial: self.lastSerial, breaker: breaker))
+                members.append(
+                    Member(
+                        target: target,
+                        place: target.endpoint.description,
+                        serial: self.lastSerial,
+                        breaker: breaker
+                    )
+                )
                 origins.append(nil)
             }
         }
@@ -128,6 +138,7 @@ package struct InstancePool: Sendable {
         return .picked(
             Ticket(
                 target: self.members[place].target,
+                place: self.members[place].place,
                 breaker: state,
                 serial: self.members[place].serial,
                 hint: place,
