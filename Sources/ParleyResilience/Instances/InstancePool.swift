@@ -50,6 +50,10 @@ package struct InstancePool: Sendable {
     private(set) var balancer: LoadBalancer
     private(set) var detector: OutlierDetector?
     private var lastSerial: UInt64 = 0
+    /// Whether every instance may be called, so that a pick needs to look at none. Kept true only by looking; whatever
+    /// may end it sets `lookedAt` to `nil`.
+    private var isCalm = false
+    private var lookedAt: ContinuousClock.Instant?
     /// Kept by id and not with the member: an instance that comes back is still isolated.
     private(set) var isolated: Set<String> = []
 
@@ -96,6 +100,7 @@ package struct InstancePool: Sendable {
         }
         self.members = members
         self.places = Dictionary(members.enumerated().map { ($1.serial, $0) }, uniquingKeysWith: { first, _ in first })
+        self.lookedAt = nil
         self.balancer.rearrange(members.map { ($0.target.id, $0.target.weight) }, from: origins)
         self.detector?.rearrange(origins)
     }
@@ -119,17 +124,23 @@ package struct InstancePool: Sendable {
         chance: UInt64
     ) -> Pick {
         guard !self.members.isEmpty else { return .nobody }
-        let isPanic = self.isPanic(at: now)
-        let choice = Self.choose(
-            &self.balancer,
-            from: self.members,
-            detector: isPanic ? nil : self.detector,
-            ignoringBreakers: isPanic,
-            avoiding: tried,
-            key: key,
-            at: now,
-            chance: chance
-        )
+        self.look(at: now)
+        let choice: Int?
+        if self.isCalm, tried.isEmpty {
+            choice = self.balancer.pick(at: now, chance: chance, key: key, accepts: { _ in true })
+        } else {
+            let isPanic = self.isPanic(at: now)
+            choice = Self.choose(
+                &self.balancer,
+                from: self.members,
+                detector: isPanic ? nil : self.detector,
+                ignoringBreakers: isPanic,
+                avoiding: tried,
+                key: key,
+                at: now,
+                chance: chance
+            )
+        }
         guard let place = choice else { return .unavailable(until: self.firstReturn(after: now)) }
         let state = self.members[place].breaker.state(at: now)
         var permit = CircuitBreaker.Permit.unasked
@@ -146,6 +157,15 @@ package struct InstancePool: Sendable {
                 began: now
             )
         )
+    }
+
+    /// Looks at all instances after a change; and, as long as one is in trouble, once a second, for times run out.
+    private mutating func look(at now: ContinuousClock.Instant) {
+        if let lookedAt, self.isCalm || lookedAt.duration(to: now) < .seconds(1) { return }
+        self.lookedAt = now
+        self.isCalm = self.members.indices.allSatisfy {
+            self.members[$0].breaker.isClosed && self.standing(of: $0, at: now) == .available
+        }
     }
 
     /// Static, so that the balancer is changed while the members are read, and neither is copied.
@@ -229,6 +249,7 @@ package struct InstancePool: Sendable {
         for ejected in self.detector?.record(health, of: place, at: now) ?? [] {
             changes.append(.init(instance: self.members[ejected].target.id, now: .ejected))
         }
+        if !changes.isEmpty { self.lookedAt = nil }
         return changes
     }
 }
@@ -264,6 +285,7 @@ extension InstancePool {
     package mutating func isolate(_ id: String) -> Bool {
         guard self.isolated.count < Self.maxIsolated || self.isolated.contains(id) else { return false }
         self.isolated.insert(id)
+        self.lookedAt = nil
         for place in self.members.indices where self.members[place].target.id == id {
             self.members[place].breaker.isolate()
         }
@@ -272,6 +294,7 @@ extension InstancePool {
 
     /// - Returns: whether it was isolated.
     package mutating func release(_ id: String) -> Bool {
+        self.lookedAt = nil
         for place in self.members.indices where self.members[place].target.id == id {
             self.members[place].breaker.release()
         }
