@@ -431,6 +431,8 @@ let package = Package(
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("Tracing", "swift-distributed-tracing"),
+                product("InMemoryTracing", "swift-distributed-tracing"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
