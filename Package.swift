@@ -30,6 +30,7 @@ let package = Package(
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
+        .library(name: "ParleyRegistry", targets: ["ParleyRegistry"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
         .library(name: "ParleyOps", targets: ["ParleyOps"]),
         .executable(name: "parley", targets: ["parley"]),
@@ -44,6 +45,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
@@ -173,6 +175,19 @@ let package = Package(
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyRegistry",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleySQLite", "ParleyHTTPServer",
+                product("HummingbirdCore", "hummingbird"), product("HTTPTypes", "swift-http-types"),
+                product("AsyncHTTPClient", "async-http-client"), product("HeapModule", "swift-collections"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -393,6 +408,18 @@ let package = Package(
                 product("Hummingbird", "hummingbird"), product("HTTPTypes", "swift-http-types"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+
+        .testTarget(
+            name: "ParleyRegistryTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleySQLite", "ParleyRegistry", "ParleyTestKit",
+                "HTTPTestSupport", "ProcessTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
