@@ -421,6 +421,7 @@ let package = Package(
                 product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
+            exclude: ["Fixtures"],
             swiftSettings: settings
         ),
 
