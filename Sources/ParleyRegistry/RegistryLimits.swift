@@ -1,4 +1,4 @@
-/// How much a registry takes. What goes beyond is refused with a text that names the limit; nothing is dropped silently.
+/// How much a registry takes. What goes beyond is refused with a text that names the limit; nothing is dropped.
 public struct RegistryLimits: Sendable, Hashable {
     /// Instances of services, over all nodes.
     public var maximumServices = 100_000

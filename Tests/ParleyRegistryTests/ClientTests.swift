@@ -83,25 +83,28 @@ import Testing
         try await withRegistry { running in
             let output = try await self.python(
                 """
-                import consulate
+                import consulate, json
+                # It passes an argument that Python has dropped in 3.9, and then gives up reading the answer.
+                loads = json.loads
+                json.loads = lambda text, **ignored: loads(text)
                 c = consulate.Consul(host="127.0.0.1", port=\(running.endpoint.port))
                 c.agent.service.register("web", port=80, tags=["a"], ttl="10s")
                 assert "web" in c.agent.services() or "web" in c.agent.services()[0], c.agent.services()
-                # Its signs of life are GET, which Consul has refused since 1.0 as well.
+                # Its writes without a body are GET, which Consul has refused since 1.0 as well.
                 assert not c.agent.check.ttl_pass("service:web")
                 assert c.catalog.service("web")[0]["ServicePort"] == 80
                 assert c.health.service("web")[0]["Service"]["ID"] == "web"
-                assert c.catalog.datacenters() == ["dc1"]
+                assert c.catalog.datacenters() in (["dc1"], "dc1")
                 c.kv["k"] = "v"
                 assert c.kv["k"] == "v" and "k" in c.kv
                 del c.kv["k"]
                 assert "k" not in c.kv
                 assert c.status.leader()
-                c.agent.service.deregister("web")
-                print(c.catalog.service("web"))
+                assert not c.agent.service.deregister("web")
+                print(len(c.catalog.service("web")))
                 """
             )
-            #expect(output == "[]")
+            #expect(output == "1")
         }
     }
 

@@ -232,6 +232,35 @@ struct Exchange: Sendable, CustomStringConvertible {
         }
     }
 
+    @Test func whatTheRegistrySaysAboutItselfStays() async throws {
+        try await withRegistry { running in
+            let own = [
+                ("/v1/agent/service/register", #"{"Name": "consul"}"#, 400),
+                ("/v1/agent/check/register", #"{"Name": "x", "CheckID": "serfHealth", "TTL": "1s"}"#, 400),
+                ("/v1/agent/service/deregister/consul", "", 404), ("/v1/agent/check/deregister/serfHealth", "", 404),
+                ("/v1/catalog/deregister", #"{"Node": "\#(local)"}"#, 200),
+                ("/v1/catalog/deregister", #"{"Node": "\#(local)", "ServiceID": "consul"}"#, 200),
+                ("/v1/catalog/deregister", #"{"Node": "\#(local)", "CheckID": "serfHealth"}"#, 200),
+                (
+                    "/v1/catalog/register",
+                    #"{"Node": "\#(local)", "Address": "10.0.0.1", "Service": {"Service": "consul"}}"#, 400
+                ),
+            ]
+            let before = try await running.send("GET", "/v1/health/service/consul")
+            for (path, body, status) in own {
+                let answer = try await running.send("PUT", path, body)
+                #expect(answer.status == status, "\(path) \(body): \(answer.text)")
+            }
+            #expect(try await running.send("GET", "/v1/health/service/consul").body == before.body)
+            // Another node may have such a service.
+            try await running.put(
+                "/v1/catalog/register",
+                #"{"Node": "n", "Address": "10.0.0.1", "Service": {"Service": "consul"}}"#
+            )
+            #expect(try await running.get("/v1/health/service/consul").count == 2)
+        }
+    }
+
     @Test func keysAreListedFoldedAndRemoved() async throws {
         try await withRegistry { running in
             for key in ["a/1", "a/2", "a/b/1", "b"] { try await running.put("/v1/kv/\(key)", key) }

@@ -150,9 +150,18 @@ extension RegistryAPI {
         return record
     }
 
+    /// What this registry says about itself is nobody else's affair.
+    private func isOwn(node: String, service: String, check: String) -> Bool {
+        node == self.configuration.nodeName
+            && (check == RegistryStateMachine.nodeHealthCheck
+                || service == RegistryStateMachine.ownService && self.configuration.listsItself)
+    }
+
     private func record(_ service: ConsulService, node: String) throws(APIError) -> ServiceRecord {
         guard !service.service.isEmpty else { throw APIError(400, "Must provide service name") }
         var definition = ConsulServiceDefinition(name: service.service, id: service.id)
+        // Another node may have a "consul" of its own.
+        if service.id == RegistryStateMachine.ownService, node != self.configuration.nodeName { definition.id = "-" }
         definition.kind = service.kind
         definition.tags = service.tags
         definition.meta = service.meta
@@ -164,11 +173,15 @@ extension RegistryAPI {
         definition.enableTagOverride = service.enableTagOverride
         var record = try ServiceValidation(configuration: self.configuration).service(definition).service
         record.node = node
+        record.id = service.id
         return record
     }
 
     private func record(_ check: ConsulCheck) throws(APIError) -> CheckRecord {
         guard !check.checkID.isEmpty else { throw APIError(400, "Must provide CheckID or Name") }
+        guard !self.isOwn(node: check.node, service: "", check: check.checkID) else {
+            throw APIError(400, "The check ID \"\(check.checkID)\" is the registry's own; choose another")
+        }
         try self.checkLength(check.checkID, check.name, check.notes, check.serviceID)
         guard check.status.isEmpty || CheckStatus(rawValue: check.status) != nil else {
             throw APIError(400, "Invalid check status: '\(check.status)'")
@@ -191,6 +204,9 @@ extension RegistryAPI {
         let request = try ConsulRequestReader.catalogDeregistration(call.request.body)
         try self.checkDatacenter(request.datacenter)
         guard !request.node.isEmpty else { throw APIError(400, "Must provide node") }
+        guard !self.isOwn(node: request.node, service: request.serviceID, check: request.checkID) else {
+            return try self.json(true, call.options(self))
+        }
         try await self.engine.durableChange { machine in
             if !request.serviceID.isEmpty {
                 return machine.deregister(NodeItemKey(node: request.node, id: request.serviceID))

@@ -48,6 +48,9 @@ struct CheckValidation {
         guard definition.status.isEmpty || CheckStatus(rawValue: definition.status) != nil else {
             throw APIError(400, badStatus)
         }
+        guard id != RegistryStateMachine.nodeHealthCheck else {
+            throw APIError(400, "The check ID \"\(id)\" is the registry's own; choose another")
+        }
         var record = CheckRecord(
             node: self.configuration.nodeName,
             id: id,
@@ -66,7 +69,10 @@ struct CheckValidation {
         let isTTL = probe == .ttl
         var plan = CheckPlan(
             probe: probe,
-            interval: isTTL ? definition.ttl : max(definition.interval, self.configuration.minimumCheckInterval),
+            interval: min(
+                isTTL ? definition.ttl : max(definition.interval, self.configuration.minimumCheckInterval),
+                Self.maximumInterval
+            ),
             timeout: definition.timeout > .zero ? definition.timeout : .seconds(10)
         )
         plan.timeout = min(plan.timeout, Self.maximumTimeout)
@@ -82,6 +88,8 @@ struct CheckValidation {
     }
 
     private static let maximumTimeout: Duration = .seconds(600)
+    /// Ten years: clocks count no further than some hundred.
+    private static let maximumInterval: Duration = .seconds(315_360_000)
     /// However much a check asks to keep.
     private static let maximumOutputSize = 65_536
 
@@ -101,6 +109,8 @@ struct CheckValidation {
                 "TTL must be not be set for Alias checks"
             } else if !hasInterval, !isAlias, definition.ttl <= .zero {
                 "TTL must be > 0 for TTL checks"
+            } else if !definition.method.utf8.allSatisfy({ ($0 | 0x20) >= 97 && ($0 | 0x20) <= 122 }) {
+                "Method must be a word such as GET"
             } else if definition.outputMaxSize < 0 {
                 "MaxOutputMaxSize must be positive"
             } else {

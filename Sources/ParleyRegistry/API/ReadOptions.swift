@@ -8,7 +8,8 @@ struct ReadOptions: Sendable {
     var filter: BooleanExpression?
     var isPretty = false
 
-    /// - Parameter chance: in 0..<1; up to a sixteenth is added to the wait, so that a crowd does not come back at once.
+    /// - Parameter chance: in 0..<1; up to a sixteenth is added to the wait, so that a crowd does not come back
+    ///   together.
     init(_ query: QueryItems, datacenter: String, chance: Double) throws(APIError) {
         self.isPretty = query.has("pretty")
         if query.has("stale"), query.has("consistent") {

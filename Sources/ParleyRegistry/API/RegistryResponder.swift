@@ -15,7 +15,10 @@ struct RegistryResponder: Sendable {
 
     @concurrent
     func respond(to request: Request, writer: consuming ResponseWriter, channel: any Channel) async throws {
-        if request.headers[.expect]?.lowercased() == "100-continue" {
+        // What will not be read need not be sent.
+        let length = request.headers[.contentLength].flatMap { Int($0) } ?? 0
+        let limit = max(self.api.limits.maximumBodyBytes, self.api.limits.maximumValueBytes)
+        if request.headers[.expect]?.lowercased() == "100-continue", length <= limit {
             try await writer.writeInformationalHead(HTTPResponse(status: .continue))
         }
         let answer = try await self.answer(request, channel: channel)

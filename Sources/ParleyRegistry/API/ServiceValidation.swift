@@ -26,6 +26,9 @@ struct ServiceValidation {
             id: definition.id.isEmpty ? definition.name : definition.id,
             name: definition.name
         )
+        guard service.id != RegistryStateMachine.ownService || !self.configuration.listsItself else {
+            throw APIError(400, "The service ID \"\(service.id)\" is the registry's own; choose another")
+        }
         service.kind = definition.kind
         service.tags = definition.tags
         service.address = definition.address

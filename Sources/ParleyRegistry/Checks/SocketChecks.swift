@@ -27,7 +27,10 @@ enum SocketChecks {
         }
         let passed = CheckResult(.passing, "UDP connect \(target): Success")
         do {
-            let address = try SocketAddress.makeAddressResolvingHost(endpoint.host, port: endpoint.port)
+            // The operating system's look-up waits; Swift's own threads must not.
+            let address = try await NIOThreadPool.singleton.runIfActive {
+                try SocketAddress.makeAddressResolvingHost(endpoint.host, port: endpoint.port)
+            }
             let channel = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .connect(to: address).get()
             let answered = channel.eventLoop.makePromise(of: CheckResult.self)

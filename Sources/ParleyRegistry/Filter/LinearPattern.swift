@@ -1,8 +1,8 @@
 /// A regular expression that takes time in proportion to text times pattern, whatever is in them: the patterns come
 /// from outside, and one that tries every way would stop the server.
 ///
-/// Literals, `.`, `[a-z]`, `[^a-z]`, `\d \w \s` and their opposites, `* + ?`, `{n,m}`, `|`, groups, `^` and `$`: the part
-/// of Go's RE2 that people write in filters.
+/// Literals, `.`, `[a-z]`, `[^a-z]`, `\d \w \s` and their opposites, `* + ?`, `{n,m}`, `|`, groups, `^` and `$`: the
+/// part of Go's RE2 that people write in filters.
 struct LinearPattern: Sendable {
     typealias Fault = BooleanExpression.Fault
 

@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// One question that waits. Whoever comes first ends the wait: the change, its time, the client that goes away, the end.
+/// One question that waits. Whoever comes first ends the wait: a change, its time, the client that goes away, the end.
 final class Waiter: Sendable {
     private enum State {
         case pending
