@@ -67,7 +67,7 @@ final class RegistryEngine: Sendable {
     ///
     /// - Throws: What `body` throws, and then nothing was changed. ``StoreFailure`` when it could not be written: it is
     ///   in effect, and is written as soon as that is possible, but a crash before would lose it.
-    func durableChange<Value: Sendable, Failure: Error>(
+    func durableResult<Value: Sendable, Failure: Error>(
         _ body: (inout RegistryStateMachine) throws(Failure) -> (RegistryStateMachine.Effects, Value)
     ) async throws -> Value {
         let (rung, ticket, value) = try self.state.withLock { state throws(Failure) in
@@ -80,10 +80,11 @@ final class RegistryEngine: Sendable {
         return value
     }
 
+    /// The same without a result.
     func durableChange<Failure: Error>(
         _ body: (inout RegistryStateMachine) throws(Failure) -> RegistryStateMachine.Effects
     ) async throws {
-        try await self.durableChange { machine throws(Failure) in (try body(&machine), ()) }
+        try await self.durableResult { machine throws(Failure) in (try body(&machine), ()) }
     }
 
     private struct Rung {

@@ -48,7 +48,7 @@ extension RegistryAPI {
     private func deregisterService(_ call: Call) async throws -> APIAnswer {
         let id = call.request.rest
         guard !id.isEmpty else { throw APIError(500, "ServiceID missing") }
-        let isKnown = try await self.engine.durableChange { machine in
+        let isKnown = try await self.engine.durableResult { machine in
             let key = machine.local(id)
             let isKnown = machine.services[key] != nil && id != RegistryStateMachine.ownService
             return (isKnown ? machine.deregister(key) : RegistryStateMachine.Effects(), isKnown)
@@ -131,7 +131,7 @@ extension RegistryAPI {
         guard !id.isEmpty else { throw APIError(400, "Missing service ID") }
         let enable = try Self.enable(call.query)
         let reason = call.query["reason"] ?? ""
-        let isKnown = try await self.engine.durableChange { machine throws(RegistryStateMachine.Refusal) in
+        let isKnown = try await self.engine.durableResult { machine throws(RegistryStateMachine.Refusal) in
             guard machine.services[machine.local(id)] != nil else { return (RegistryStateMachine.Effects(), false) }
             let checkID = RegistryStateMachine.serviceMaintenance(id)
             guard enable else { return (machine.deregisterCheck(machine.local(checkID)), true) }

@@ -44,7 +44,7 @@ extension RegistryAPI {
     private func deregisterCheck(_ call: Call) async throws -> APIAnswer {
         let id = call.request.rest
         guard !id.isEmpty else { throw APIError(400, "Missing check ID") }
-        let isKnown = try await self.engine.durableChange { machine in
+        let isKnown = try await self.engine.durableResult { machine in
             let key = machine.local(id)
             let isKnown = machine.checks[key] != nil && id != RegistryStateMachine.nodeHealthCheck
             return (isKnown ? machine.deregisterCheck(key) : RegistryStateMachine.Effects(), isKnown)

@@ -110,7 +110,7 @@ extension RegistryAPI {
             flags = number
         }
         let value = call.request.body
-        let isDone = try await self.engine.durableChange { [flags] machine throws(RegistryStateMachine.Refusal) in
+        let isDone = try await self.engine.durableResult { [flags] machine throws(RegistryStateMachine.Refusal) in
             let effects = try machine.put(key, value: value, flags: flags, condition: condition)
             return (effects ?? RegistryStateMachine.Effects(), effects != nil)
         }
@@ -126,7 +126,7 @@ extension RegistryAPI {
         if case .index = condition, isRecursive {
             throw APIError(400, "Conflicting flags: cas and recurse cannot be used together")
         }
-        let isDone = try await self.engine.durableChange { machine in
+        let isDone = try await self.engine.durableResult { machine in
             if isRecursive { return (machine.deleteAll(prefix: key), true) }
             let effects = machine.delete(key, condition: condition)
             return (effects ?? RegistryStateMachine.Effects(), effects != nil)
