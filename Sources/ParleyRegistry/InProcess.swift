@@ -13,63 +13,13 @@ extension Registry {
     ///
     /// An instance that was registered here has no check: it counts as healthy until it is deregistered.
     public var registrar: any ServiceRegistrar {
-        RegistryRegistrar(engine: self.engine, configuration: self.configuration)
+        RegistryRegistrar(engine: self.engine, configuration: self.configuration, healthPath: nil)
     }
 
-    /// One instance as DNS needs it.
-    package struct Instance: Sendable, Hashable {
-        package var id: String
-        /// As it was registered, in its own case.
-        package var service: String
-        package var node: String
-        package var nodeAddress: String
-        /// Empty for the node's.
-        package var address: String
-        package var port: Int
-        package var tags: [String]
-        package var meta: [String: String]
-        /// The worst of its checks; critical ones are left out.
-        package var status: HealthStatus
-        /// For its status.
-        package var weight: Int
-    }
-
-    /// The instances with this name, in any case, of which no check is critical; `nil` when there is no such service
-    /// at all.
-    package func healthyInstances(of service: String) -> [Instance]? {
-        self.engine.read { machine in machine.healthyInstances(of: service) }
-    }
-
-    /// The node's address and metadata; `nil` when there is no such node.
-    package func node(_ name: String) -> (address: String, meta: [String: String])? {
-        self.engine.read { machine in
-            let found = machine.nodes[name] ?? machine.nodes.values.first { $0.name.lowercased() == name.lowercased() }
-            return found.map { ($0.address, $0.meta ?? [:]) }
-        }
-    }
-}
-
-extension RegistryStateMachine {
-    func healthyInstances(of service: String) -> [Registry.Instance]? {
-        let views = self.instances(of: service)
-        guard !views.isEmpty else { return nil }
-        return views.compactMap { view in
-            let status = view.status
-            guard status != .critical else { return nil }
-            let record = view.service
-            return Registry.Instance(
-                id: record.id,
-                service: record.name,
-                node: view.node.name,
-                nodeAddress: view.node.address,
-                address: record.address,
-                port: record.port,
-                tags: record.tags,
-                meta: record.meta,
-                status: status == .passing ? .passing : .warning,
-                weight: status == .passing ? record.passingWeight : record.warningWeight
-            )
-        }
+    /// As ``registrar``, with a check that anybody can see: each second the instance is asked for `healthPath` over
+    /// HTTP. One that fails is critical, and deregistered after ``RegistryConfiguration/minimumDeregisterAfter``.
+    public func registrar(healthPath: String) -> any ServiceRegistrar {
+        RegistryRegistrar(engine: self.engine, configuration: self.configuration, healthPath: healthPath)
     }
 }
 
@@ -77,17 +27,19 @@ private struct RegistryResolver: ServiceResolver {
     let engine: RegistryEngine
 
     func resolve(_ service: ServiceName) async throws -> [ServiceInstance] {
-        let found = self.engine.read { machine in machine.healthyInstances(of: service.description) ?? [] }
-        return found.map { instance in
+        let found = self.engine.read { machine in
+            machine.instances(of: service.description).filter { $0.status != .critical }
+        }
+        return found.map { view in
             ServiceInstance(
-                id: instance.id,
+                id: view.service.id,
                 service: service,
                 endpoint: Endpoint(
-                    host: instance.address.isEmpty ? instance.nodeAddress : instance.address,
-                    port: instance.port
+                    host: view.service.address.isEmpty ? view.node.address : view.service.address,
+                    port: view.service.port
                 ),
-                tags: instance.tags,
-                metadata: instance.meta
+                tags: view.service.tags,
+                registeredMetadata: view.service.meta
             )
         }
     }
@@ -96,17 +48,30 @@ private struct RegistryResolver: ServiceResolver {
 private struct RegistryRegistrar: ServiceRegistrar {
     let engine: RegistryEngine
     let configuration: RegistryConfiguration
+    let healthPath: String?
 
     func register(_ instance: ServiceInstance) async throws {
         var definition = ConsulServiceDefinition(name: instance.service.description, id: instance.id)
         definition.address = instance.endpoint.host
         definition.port = instance.endpoint.port
         definition.tags = instance.tags
-        definition.meta = instance.metadata
+        definition.meta = instance.registeredMetadata
+        if let healthPath {
+            var check = ConsulCheckDefinition()
+            check.http = "http://\(instance.endpoint)\(healthPath)"
+            check.interval = .seconds(1)
+            check.timeout = .seconds(5)
+            // Once may be a busy machine.
+            check.failuresBeforeCritical = 2
+            // It registers because it serves.
+            check.status = "passing"
+            check.deregisterCriticalServiceAfter = .seconds(60)
+            definition.check = check
+        }
         do {
-            let (service, _) = try ServiceValidation(configuration: self.configuration).service(definition)
+            let (service, checks) = try ServiceValidation(configuration: self.configuration).service(definition)
             try await self.engine.durableChange { machine throws(RegistryStateMachine.Refusal) in
-                try machine.register(service, checks: [])
+                try machine.register(service, checks: checks)
             }
         } catch let error as APIError {
             throw DiscoveryError(

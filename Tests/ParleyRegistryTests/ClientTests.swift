@@ -171,10 +171,15 @@ import Testing
                     ServiceInstance(id: "u3", service: "x", endpoint: Endpoint(host: "0.0.0.0", port: 1))
                 )
             }
-            let shown = try #require(running.registry.healthyInstances(of: "USER-service")?.first)
-            #expect(shown.weight == 1 && shown.status == .warning && shown.nodeAddress == "127.0.0.1")
-            #expect(running.registry.healthyInstances(of: "unknown") == nil)
-            #expect(running.registry.node(local.uppercased())?.address == "127.0.0.1")
+            let names = running.registry.names
+            let shown = try #require(names.instances(ofService: "USER-service").first)
+            #expect(shown.weights.warning == 1 && shown.status == .warning && shown.node.address == "127.0.0.1")
+            #expect(names.instances(ofService: "unknown").isEmpty)
+            #expect(names.node(named: local.uppercased())?.address == "127.0.0.1")
+            #expect(names.node(named: "unknown") == nil)
+            let here = names.names(at: "127.0.0.1")
+            #expect(here.nodes == [local] && here.services.contains("user-service"))
+            #expect(names.names(at: "10.9.9.9") == RegistryDNSNames())
         }
     }
 
