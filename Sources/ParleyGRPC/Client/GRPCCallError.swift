@@ -70,8 +70,8 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
         case .nobody:
             self.code = .noInstance
             self.message =
-                "No instance of \(service) is registered now. Is it running, is its name spelled like this, and does it "
-                + "pass its health checks?"
+                "No instance of \(service) is registered now. Is it running, is its name spelled like this, and does "
+                + "it pass its health checks?"
         case .unavailable:
             self.code = .noInstanceAvailable
             self.message =
@@ -100,8 +100,8 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
             if case .foreign(let named, _) = cause {
                 self.code = .wrongInstance
                 self.message =
-                    "\(named) answered in place of \(failure.target?.id ?? "?"), the instance of \(place). The registry's "
-                    + "entry is out of date; the address has passed to another program."
+                    "\(named) answered in place of \(failure.target?.id ?? "?"), the instance of \(place). The "
+                    + "registry's entry is out of date; the address has passed to another program."
                 break
             }
             self.code = .status

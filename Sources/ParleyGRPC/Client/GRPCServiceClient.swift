@@ -17,13 +17,13 @@ public typealias GRPCConnection = GRPCClient<HTTP2ClientTransport.Posix>
 /// }
 /// ```
 ///
-/// **Each try** asks the resolver, lets the policy choose an instance, and runs the closure with a connection to it, with
-/// the current ``ParleyCore/RequestContext`` in the metadata and the time that is left as `grpc-timeout`. An instance
-/// answers at the port that its metadata names (`grpc_port`), or at its endpoint's.
+/// **Each try** asks the resolver, lets the policy choose an instance, and runs the closure with a connection to it,
+/// with the current ``ParleyCore/RequestContext`` in the metadata and the time that is left as `grpc-timeout`. An
+/// instance answers at the port that its metadata names (`grpc_port`), or at its endpoint's.
 ///
-/// **When it tries again.** Always when nothing was sent (no connection); when the call may have been carried out, only if
-/// `isRepeatable` says that doing it twice is harmless. `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and `DEADLINE_EXCEEDED` are
-/// tried again, within the deadline, the number of tries and the budgets of the policy.
+/// **When it tries again.** Always when nothing was sent (no connection); when the call may have been carried out, only
+/// if `isRepeatable` says that doing it twice is harmless. `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and `DEADLINE_EXCEEDED`
+/// are tried again, within the deadline, the number of tries and the budgets of the policy.
 ///
 /// **Streams.** A closure that reads a stream runs again from the beginning: leave `isRepeatable` out where that would
 /// show.

@@ -17,9 +17,9 @@ public import ParleyDiscovery
 /// )
 /// ```
 ///
-/// The resolver is asked each `interval`; a change reaches the channel within that. While it answers with nothing, or not
-/// at all, the channel keeps the instances that it knows. Such a client has the library's own balancing and none of the
-/// policies of ``GRPCServiceClient``.
+/// The resolver is asked each `interval`; a change reaches the channel within that. While it answers with nothing, or
+/// not at all, the channel keeps the instances that it knows. Such a client has the library's own balancing and none of
+/// the policies of ``GRPCServiceClient``.
 public struct ServiceNameResolver: NameResolverFactory {
     public typealias Target = ServiceTarget
 

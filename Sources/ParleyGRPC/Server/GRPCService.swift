@@ -21,8 +21,8 @@ internal import Synchronization
 ///
 /// **Each call** runs with a ``ParleyCore/RequestContext`` read from its metadata (or begun); `grpc-timeout` is its
 /// deadline. A call whose deadline has passed is not begun; one whose deadline comes, or whose caller goes away, is
-/// cancelled: its *task* is, so `CancellationError` is all a handler needs to know. Errors that are not `RPCError` become
-/// a status: ``ParleyCore/ProblemConvertible`` by its HTTP status, everything else `INTERNAL` without its text.
+/// cancelled: its *task* is, so `CancellationError` is all a handler needs to know. Errors that are not `RPCError`
+/// become a status: ``ParleyCore/ProblemConvertible`` by its HTTP status, everything else `INTERNAL` without its text.
 ///
 /// **Identity.** A call that names another instance (`x-parley-instance`) is refused with `UNAVAILABLE` before anything
 /// is done: its caller's registry is out of date.
@@ -47,8 +47,8 @@ public final class GRPCService: Service, Sendable {
     /// - Parameters:
     ///   - services: the handlers, as the generated code declares them.
     ///   - descriptors: what reflection tells about them: serialized `FileDescriptorSet`s in base64.
-    ///   - registrar: told the real address once the service listens, and when it begins to drain. Leave it out where an
-    ///     HTTP service registers the same instance and names this port in its metadata.
+    ///   - registrar: told the real address once the service listens, and when it begins to drain. Leave it out where
+    ///     an HTTP service registers the same instance and names this port in its metadata.
     ///   - onListening: called with the real address.
     /// - Throws: ``GRPCServiceError/Code/invalidDescriptors``.
     public init(
@@ -221,8 +221,8 @@ extension GRPCService {
         /// 0 takes a free one.
         public var port: Int
         public var security: GRPCServerSecurity = .plaintext
-        /// The largest message taken from a client, in bytes: 4 MiB as everywhere in gRPC. The library ends a call with a
-        /// larger one by `RST_STREAM`, which clients show as `CANCELLED` or `UNAVAILABLE`.
+        /// The largest message taken from a client, in bytes: 4 MiB as everywhere in gRPC. The library ends a call with
+        /// a larger one by `RST_STREAM`, which clients show as `CANCELLED` or `UNAVAILABLE`.
         public var maxRequestBytes = 4_194_304
         /// How long a call may take to begin its answer when its sender names no deadline.
         public var requestTimeout: Duration = .seconds(30)

@@ -19,8 +19,8 @@ struct RegistryCommand: AsyncParsableCommand {
               curl 'localhost:8500/v1/health/service/web?passing=true'
               dig @127.0.0.1 -p 8600 web.service.consul SRV
 
-            Consul's own clients work with it. Everything is kept in the data folder; --memory keeps nothing. It is one \
-            node: no cluster. Ctrl-C or SIGTERM ends it.
+            Consul's own clients work with it. Everything is kept in the data folder; --memory keeps nothing. It is \
+            one node: no cluster. Ctrl-C or SIGTERM ends it.
             """
     )
 
