@@ -18,6 +18,7 @@ let package = Package(
     platforms: [.macOS(.v15)],
     products: [
         .library(name: "ParleyCore", targets: ["ParleyCore"]),
+        .library(name: "ParleyResilience", targets: ["ParleyResilience"]),
         .library(name: "ParleyDiscovery", targets: ["ParleyDiscovery"]),
         .library(name: "ParleyMessaging", targets: ["ParleyMessaging"]),
         .library(name: "ParleyRESP", targets: ["ParleyRESP"]),
@@ -29,6 +30,7 @@ let package = Package(
         .library(name: "ParleyRedis", targets: ["ParleyRedis"]),
         .library(name: "ParleyHTTPClient", targets: ["ParleyHTTPClient"]),
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
+        .library(name: "ParleyGRPC", targets: ["ParleyGRPC"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
         .library(name: "ParleyRegistry", targets: ["ParleyRegistry"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
@@ -54,6 +56,10 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+        .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+        .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
     ],
     targets: [
         // Floor 0: ground
@@ -64,7 +70,16 @@ let package = Package(
         ),
 
         // Floor 1: engines
-        .target(name: "ParleyDiscovery", dependencies: ["ParleyCore"], swiftSettings: settings),
+        .target(
+            name: "ParleyDiscovery",
+            dependencies: ["ParleyCore", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio")],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyResilience",
+            dependencies: ["ParleyCore", product("DequeModule", "swift-collections")],
+            swiftSettings: settings
+        ),
         .target(
             name: "ParleyMessaging",
             dependencies: [
@@ -147,9 +162,10 @@ let package = Package(
         .target(
             name: "ParleyHTTPClient",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", product("AsyncHTTPClient", "async-http-client"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("Logging", "swift-log"),
+                product("Tracing", "swift-distributed-tracing"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("ServiceContextModule", "swift-service-context"),
             ],
@@ -161,10 +177,23 @@ let package = Package(
                 "ParleyCore", "ParleyDiscovery", product("Hummingbird", "hummingbird"),
                 product("HummingbirdCore", "hummingbird"), product("HTTPTypes", "swift-http-types"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
-                product("NIOHTTPTypes", "swift-nio-extras"), product("Logging", "swift-log"),
+                product("NIOHTTPTypes", "swift-nio-extras"), product("Crypto", "swift-crypto"),
+                product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("ServiceContextModule", "swift-service-context"),
             ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyGRPC",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", product("GRPCCore", "grpc-swift-2"),
+                product("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
+                product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
+                product("NIOCore", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            exclude: ["Protos"],
             swiftSettings: settings
         ),
         .target(
@@ -225,13 +254,15 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
                 "ParleyRESP", "ParleyRabbitMQ", "ParleyRedis", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
-                "ParleyOps",
+                "ParleyGRPC", "ParleyResilience", "ParleyOps", product("GRPCCore", "grpc-swift-2"),
+                product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("UnixSignals", "swift-service-lifecycle"),
             ],
             path: "Examples/OrderSystem",
+            exclude: ["Protos", "README.md"],
             swiftSettings: settings
         ),
 
@@ -274,7 +305,7 @@ let package = Package(
             name: "ParleySQLiteTests",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleyEventStore", "ParleySagas", "ParleySQLite", "ParleyTestKit",
-                product("GRDB", "GRDB.swift"),
+                "ProcessTestSupport", product("GRDB", "GRDB.swift"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -289,7 +320,8 @@ let package = Package(
         .testTarget(
             name: "ParleyAMQPTests",
             dependencies: [
-                "ParleyCore", "ParleyAMQP", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                "ParleyCore", "ParleyAMQP", "ProcessTestSupport", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("OrderedCollections", "swift-collections"), product("CoreMetrics", "swift-metrics"),
@@ -375,17 +407,27 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "ParleyResilienceTests",
+            dependencies: ["ParleyCore", "ParleyResilience", "ParleyTestKit"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "ParleyDiscoveryTests",
-            dependencies: ["ParleyCore", "ParleyDiscovery"],
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyTestKit", product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
+            ],
             swiftSettings: settings
         ),
         .testTarget(
             name: "ParleyHTTPClientTests",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPClient", "ParleyHTTPServer", "HTTPTestSupport",
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", "ParleyHTTPClient", "ParleyHTTPServer",
+                "HTTPTestSupport",
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -398,6 +440,17 @@ let package = Package(
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyGRPCTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyResilience", "ParleyGRPC", "HTTPTestSupport",
+                "ProcessTestSupport", product("GRPCCore", "grpc-swift-2"),
+                product("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            exclude: ["Peer"],
             swiftSettings: settings
         ),
         .testTarget(
@@ -419,7 +472,8 @@ let package = Package(
                 "HTTPTestSupport", "ProcessTestSupport", product("AsyncHTTPClient", "async-http-client"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
-                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("NIOEmbedded", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             exclude: ["Fixtures"],
             swiftSettings: settings

@@ -6,14 +6,15 @@ swift_major=6 swift_minor=3
 # Debian's and Ubuntu's names, good on Debian 12 and Ubuntu 22.04 and 24.04.
 build_packages='libsqlite3-dev' # GRDB links the system's SQLite
 # sqlite3: a store seen from outside; perl: dev/tidy; the servers that the backends are tested on; pika: a client of
-# others; pip: Valkey, which Debian has not; openssl: certificates
+# others; pip: Valkey, which Debian has not; openssl: certificates; bind9-dnsutils: dig, another's DNS client
 # shellcheck disable=SC2034 # dev/test reads it
 test_packages="$build_packages sqlite3 curl perl redis-server rabbitmq-server python3-pika python3-pip openssl"
+test_packages+=' bind9-dnsutils'
 # What swift.org's own list asks for beside a toolchain that was only unpacked; the toolchain's images have them.
 toolchain_packages='g++ libcurl4-openssl-dev libncurses-dev libsqlite3-dev libxml2-dev'
 
 # The same on macOS, where SQLite, curl and perl are part of the system: package=formula.
-brew_formulas='redis-server=redis'
+brew_formulas='redis-server=redis bind9-dnsutils=bind'
 
 # A toolchain that was unpacked on a bare system can start neither itself (shared libraries) nor its C++ compiler
 # (headers). Asked for by trying, not by name: where it works, nothing is installed.

@@ -5,7 +5,7 @@ public struct DiscoveryError: RetryClassifiedError, Sendable, CustomStringConver
     /// What kind of failure it is.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Value: String {
-            case registryUnavailable, registryFull, invalidInstance
+            case registryUnavailable, registryFull, invalidInstance, invalidConfiguration
         }
 
         private let value: Value
@@ -18,6 +18,8 @@ public struct DiscoveryError: RetryClassifiedError, Sendable, CustomStringConver
         public static let registryFull = Code(.registryFull)
         /// The instance cannot be registered as it is.
         public static let invalidInstance = Code(.invalidInstance)
+        /// The resolver cannot work as it is configured.
+        public static let invalidConfiguration = Code(.invalidConfiguration)
 
         public var description: String { self.value.rawValue }
     }

@@ -2,24 +2,16 @@ public import ParleyCore
 internal import Synchronization
 
 /// The registry of services that live in one process: each registers the port it was given, the others find it here.
-///
-/// A service without an instance here is asked for at the `fallback`, if there is one, so that part of a system can run
-/// in this process and the rest elsewhere.
 public final class InProcessRegistry: ServiceResolver, ServiceRegistrar {
     /// How many instances the registry holds at most: far more than one process can serve.
     public static let maxInstances = 4_096
 
     private let state = Mutex<[ServiceName: [ServiceInstance]]>([:])
-    private let fallback: (any ServiceResolver)?
 
-    public init(fallback: (any ServiceResolver)? = nil) {
-        self.fallback = fallback
-    }
+    public init() {}
 
     public func resolve(_ service: ServiceName) async throws -> [ServiceInstance] {
-        let known = self.state.withLock { $0[service] ?? [] }
-        guard known.isEmpty, let fallback else { return known }
-        return try await fallback.resolve(service)
+        self.state.withLock { $0[service] ?? [] }
     }
 
     /// - Throws: ``DiscoveryError/Code/registryFull`` at ``maxInstances``, ``DiscoveryError/Code/invalidInstance`` when

@@ -11,19 +11,25 @@ public struct ServiceInstance: Sendable, Hashable, Identifiable {
     public var tags: [String]
     /// Further facts, as texts.
     public var metadata: [String: String]
+    /// Whether the instance itself knows ``id``, because it has registered under it. Then a caller can ask for it by
+    /// that id and is not answered by somebody else who has come to its address; an id that was made up elsewhere, for
+    /// a fixed address say, cannot be asked for.
+    public var knowsItsID: Bool
 
     public init(
         id: String,
         service: ServiceName,
         endpoint: Endpoint,
         tags: [String] = [],
-        metadata: [String: String] = [:]
+        metadata: [String: String] = [:],
+        knowsItsID: Bool = true
     ) {
         self.id = id
         self.service = service
         self.endpoint = endpoint
         self.tags = tags
         self.metadata = metadata
+        self.knowsItsID = knowsItsID
     }
 }
 

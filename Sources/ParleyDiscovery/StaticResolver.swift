@@ -2,7 +2,7 @@ public import ParleyCore
 
 /// Fixed addresses, known when the program starts: `["user-service": ["10.0.0.5:8001"]]`.
 ///
-/// The ids of its instances are `<service>-<n>`, counted from 1.
+/// The ids of its instances are `<service>-<n>`, counted from 1; the instances do not know them.
 public struct StaticResolver: ServiceResolver {
     private let instances: [ServiceName: [ServiceInstance]]
 
@@ -10,7 +10,12 @@ public struct StaticResolver: ServiceResolver {
         var instances: [ServiceName: [ServiceInstance]] = [:]
         for (service, endpoints) in endpoints {
             instances[service] = endpoints.enumerated().map { index, endpoint in
-                ServiceInstance(id: "\(service)-\(index + 1)", service: service, endpoint: endpoint)
+                ServiceInstance(
+                    id: "\(service)-\(index + 1)",
+                    service: service,
+                    endpoint: endpoint,
+                    knowsItsID: false
+                )
             }
         }
         self.instances = instances

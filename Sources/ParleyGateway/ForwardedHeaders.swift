@@ -13,7 +13,12 @@ enum ForwardedHeaders {
     /// Fields that the gateway says itself; a client's claim is not passed on.
     private static let replaced: Set<String> = [
         "content-length", "host", "x-real-ip", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-for",
+        Self.instance,
     ]
+
+    /// Which instance is meant, and which one answers, is between the gateway and the services: a client could only
+    /// have its requests refused by it, and learn what is inside.
+    private static let instance = RequestContextFields.instance.lowercased()
 
     /// Names in a `Connection` field: these, too, are for one connection only.
     private static func connectionOptions(_ value: String?) -> Set<String> {
@@ -66,7 +71,7 @@ enum ForwardedHeaders {
         var fields = HTTPFields()
         for (name, value) in headers {
             guard let name = HTTPField.Name(name), !Self.hopByHop.contains(name.canonicalName),
-                !options.contains(name.canonicalName)
+                !options.contains(name.canonicalName), name.canonicalName != Self.instance
             else { continue }
             fields.append(HTTPField(name: name, value: value))
         }

@@ -83,6 +83,16 @@ enum GatewayProblem {
         )
     }
 
+    static func misdirected(_ service: ServiceName) -> ProblemError {
+        ProblemError(
+            .badGateway,
+            code: "upstream_misdirected",
+            detail:
+                "Another program answers at the address of \(service); its answer was thrown away. Try again later.",
+            extra: ["service": "\(service)"]
+        )
+    }
+
     static func timedOut(_ service: ServiceName) -> ProblemError {
         ProblemError(
             .gatewayTimeout,

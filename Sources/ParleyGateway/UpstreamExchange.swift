@@ -34,18 +34,38 @@ struct UpstreamExchange: Sendable {
     func run() async -> Result<HTTPClientResponse, ProblemError> {
         var tried: Set<ServiceInstance.ID> = []
         var last: TransportFailure?
+        var isForeign = false
         for _ in 0..<max(1, self.configuration.maxAttempts) {
             guard let instance = await self.pick(avoiding: tried) else {
                 return .failure(last.map(self.problem) ?? GatewayProblem.noInstance(self.service))
+            }
+            // Nobody new is left, and who has been asked was somebody else.
+            if tried.contains(instance.id), isForeign, last == nil {
+                return .failure(GatewayProblem.misdirected(self.service))
             }
             // Nobody new is left. A lost connection may have been an old one that the instance had just closed, so the
             // same instance is worth another try; one that refuses connections is not.
             if tried.contains(instance.id), let last, last.kind != .lost { return .failure(self.problem(last)) }
             tried.insert(instance.id)
             do {
-                return .success(
-                    try await self.connections.client.execute(self.request(to: instance), deadline: self.deadline)
+                let answer = try await self.connections.client.execute(
+                    self.request(to: instance),
+                    deadline: self.deadline
                 )
+                guard self.isForeign(answer, to: instance) else { return .success(answer) }
+                self.logger.warning(
+                    "another instance answered at its address",
+                    metadata: [
+                        "service.name": "\(self.service)", "instance.id": "\(instance.id)",
+                        "endpoint": "\(instance.endpoint)",
+                    ]
+                )
+                // 421 is refused before anything is done; but a body that has been read cannot be sent again.
+                guard answer.status.code == 421, body.map({ !$0.isBegun }) ?? true else {
+                    return .failure(GatewayProblem.misdirected(self.service))
+                }
+                last = nil
+                isForeign = true
             } catch {
                 if let problem = self.ownProblem(error) { return .failure(problem) }
                 let failure = TransportFailure(error)
@@ -59,7 +79,17 @@ struct UpstreamExchange: Sendable {
                 last = failure
             }
         }
-        return .failure(last.map(self.problem) ?? GatewayProblem.noInstance(self.service))
+        let otherwise =
+            isForeign ? GatewayProblem.misdirected(self.service) : GatewayProblem.noInstance(self.service)
+        return .failure(last.map(self.problem) ?? otherwise)
+    }
+
+    /// Whether an answer names another instance than the one that was asked.
+    private func isForeign(_ answer: HTTPClientResponse, to instance: ServiceInstance) -> Bool {
+        guard instance.knowsItsID, let named = answer.headers.first(name: RequestContextFields.instance) else {
+            return false
+        }
+        return named != instance.id
     }
 
     private func pick(avoiding tried: Set<ServiceInstance.ID>) async -> ServiceInstance? {
@@ -89,6 +119,7 @@ struct UpstreamExchange: Sendable {
             context: self.context,
             now: self.time.now
         )
+        if instance.knowsItsID { request.headers.add(name: RequestContextFields.instance, value: instance.id) }
         if let body {
             let length = self.head.headerFields[.contentLength].flatMap { Int64($0) }
             request.body = .stream(body, length: length.map { .known($0) } ?? .unknown)

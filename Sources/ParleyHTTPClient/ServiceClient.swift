@@ -1,34 +1,42 @@
 public import AsyncHTTPClient
 public import HTTPTypes
 public import Logging
-internal import NIOCore
-internal import NIOHTTP1
 public import ParleyCore
 public import ParleyDiscovery
+public import ParleyResilience
 public import ServiceLifecycle
+internal import Tracing
 
 /// Calls services by name over HTTP.
 ///
-/// For each try it asks the resolver, takes the instances in turn, and writes the ``ParleyCore/RequestContext`` of the
-/// current task into the headers: request id, trace (a child of it), its own name as the caller, the time that is left,
-/// the retry budget. A call without a context begins one.
+/// For each try it asks the resolver, chooses an instance, and writes the ``ParleyCore/RequestContext`` of the current
+/// task into the headers: request id, trace (a child of it), its own name as the caller, the time that is left, the
+/// retry budget. A call without a context begins one.
 ///
-/// **When it tries again.** Always when nothing was sent (no instance, connection refused, unknown host); when the
-/// request may have been carried out, only if repeating it is harmless: GET, HEAD, OPTIONS, PUT, DELETE, or any method
-/// with an `Idempotency-Key` header. 429 is tried again, 502, 503 and 504 if repeating is harmless; `Retry-After` is
-/// obeyed. Never beyond the deadline, `maxAttempts`, or the context's retry budget. When tries run out on a status,
-/// that answer is returned: a status is never an error here.
+/// **When things fail** the ``ParleyResilience/ResiliencePolicy`` of the configuration decides. As it comes, a call is
+/// tried again when nothing was sent (no instance, connection refused, unknown host); when the request may have been
+/// carried out, only if repeating it is harmless: GET, HEAD, OPTIONS, PUT, DELETE, or any method with an
+/// `Idempotency-Key` header. 429 and 421 are tried again, 502, 503 and 504 if repeating is harmless; `Retry-After` is
+/// obeyed. Never beyond the deadline, `maxAttempts`, the context's retry budget, or a fifth of the calls. Instances
+/// that fail are left alone for a while. When tries run out on a status, that answer is returned: a status is never an
+/// error here.
+///
+/// **Identity.** An instance that knows its id is asked for it by `X-Parley-Instance`. A server of another id refuses
+/// (421), and an answer that names another id is never given to the caller: an address that has passed to another
+/// service cannot receive the calls of the first.
+///
+/// Each answer and each error has a ``ParleyResilience/CallExplanation``.
 ///
 /// **Life.** A client that made its own connections closes them when ``run()`` ends, or with its last reference.
 public final class ServiceClient: Service, Sendable {
-    private let configuration: Configuration
+    let configuration: Configuration
     private let resolver: any ServiceResolver
-    private let connections: HTTPConnections
-    private let logger: Logger
-    private let time: any TimeSource
-    private let random: any RandomSource
+    let connections: HTTPConnections
+    private let known: KnownTargets
+    let caller: ResilientCaller
+    let time: any TimeSource
+    let random: any RandomSource
     private let ids: UUIDv7Generator
-    private let turns = RoundRobin()
 
     /// - Parameters:
     ///   - httpClient: connections to use; the owner shuts them down, and its timeouts and redirect rules apply in
@@ -49,10 +57,13 @@ public final class ServiceClient: Service, Sendable {
                 connectTimeout: configuration.connectTimeout,
                 maxConnectionsPerEndpoint: configuration.maxConnectionsPerEndpoint
             )
-        self.logger = logger
+        self.known = KnownTargets(configuration.policy.identity)
         self.time = time
         self.random = random
         self.ids = UUIDv7Generator(time: time, random: random)
+        self.caller = ResilientCaller(policy: configuration.policy, time: time, random: random) { event in
+            Self.log(event, to: logger)
+        }
     }
 
     /// Runs `body` with a client of its own and shuts it down afterwards.
@@ -88,85 +99,16 @@ public final class ServiceClient: Service, Sendable {
     /// - Parameters:
     ///   - request: its `path` begins with `/`; scheme and authority come from the instance.
     ///   - deadline: until when the caller waits. The context's deadline counts too; the earlier one wins.
+    ///   - affinity: what should go to the same instance, such as a user's id; only for a policy that balances by
+    ///     `consistentHash`.
     /// - Throws: ``ServiceClientError``, or `CancellationError` when the task is cancelled.
     public func send(
         _ request: HTTPRequest,
         body: [UInt8]? = nil,
         to service: ServiceName,
-        deadline: Deadline? = nil
+        deadline: Deadline? = nil,
+        affinity: String? = nil
     ) async throws -> ServiceResponse {
-        var call = try self.makeCall(request, body: body, to: service, deadline: deadline)
-        while true {
-            call.rules.begin()
-            let action: RetryRules.Action
-            let result: Result<ServiceResponse, ServiceClientError>
-            do throws(AttemptError) {
-                let response = try await self.attempt(&call)
-                let wait = RetryRules.retryAfter(
-                    response.headerFields[named: "Retry-After"],
-                    wallTime: self.time.wallTime
-                )
-                action = call.rules.answered(
-                    Int(response.status.code),
-                    retryAfter: wait,
-                    at: self.time.now,
-                    random: self.random
-                )
-                result = .success(response)
-            } catch {
-                guard case .failed(let failure) = error else { throw CancellationError() }
-                action = call.rules.failed(failure.retry, at: self.time.now, random: self.random)
-                result = .failure(failure)
-            }
-            guard case .retry(let delay) = action else { return try self.end(result, of: call) }
-            self.logger.debug(
-                "service call is tried again",
-                metadata: [
-                    "service.name": "\(service)", "request.id": "\(call.context.requestID)",
-                    "attempt": "\(call.rules.attempts)", "delay.ms": "\(delay.inMilliseconds)",
-                ]
-            )
-            try await self.time.sleep(for: delay)
-        }
-    }
-
-    private func end(_ result: Result<ServiceResponse, ServiceClientError>, of call: Call) throws -> ServiceResponse {
-        do {
-            return try result.get()
-        } catch {
-            var failure = error
-            failure.attempts = call.rules.attempts
-            // One try that may have been carried out decides for all of them.
-            if failure.retry == .notSent, call.rules.mayHaveRun { failure.retry = .mayHaveRun }
-            throw failure
-        }
-    }
-}
-
-extension ServiceClient {
-    /// What stays the same over the tries of one call, and what they have learned.
-    private struct Call {
-        let request: HTTPRequest
-        let body: [UInt8]?
-        let service: ServiceName
-        let deadline: Deadline
-        var context: RequestContext
-        var rules: RetryRules
-        /// Instances that have just failed: the next try goes elsewhere if it can.
-        var avoided: Set<ServiceInstance.ID> = []
-    }
-
-    private enum AttemptError: Error {
-        case failed(ServiceClientError)
-        case cancelled
-    }
-
-    private func makeCall(
-        _ request: HTTPRequest,
-        body: [UInt8]?,
-        to service: ServiceName,
-        deadline: Deadline?
-    ) throws -> Call {
         let path = request.path ?? ""
         guard path.hasPrefix("/"), path.utf8.allSatisfy({ (33...126).contains($0) && $0 != UInt8(ascii: "#") }) else {
             throw ServiceClientError(
@@ -179,221 +121,94 @@ extension ServiceClient {
         }
         var context = RequestContext.current ?? RequestContext(requestID: self.ids.next().description)
         context.caller = self.configuration.name.description
-        let own = deadline ?? Deadline(after: self.configuration.timeout, on: self.time)
-        let limit = min(own, context.deadline ?? own)
-        guard !limit.hasPassed(at: self.time.now) else {
-            throw ServiceClientError(
-                .deadlinePassed,
-                "The deadline passed before \(service) was called; nothing was sent.",
-                service: service,
-                retry: .notSent
-            )
-        }
-        let rules = RetryRules(
-            request: request,
-            maxAttempts: self.configuration.maxAttempts,
-            budget: context.retryBudget,
-            backoff: self.configuration.backoff,
-            deadline: limit
-        )
-        return Call(
-            request: request,
-            body: body,
-            service: service,
-            deadline: limit,
-            context: context,
-            rules: rules
-        )
-    }
-
-    private func attempt(_ call: inout Call) async throws(AttemptError) -> ServiceResponse {
-        let instance = try await self.pick(for: call)
-        let limit = min(call.deadline, Deadline(after: self.configuration.attemptTimeout, on: self.time))
-        let mark = call.body.flatMap { $0.count <= WatchedBytes.maxCount ? BeginMark() : nil }
-        let request = self.makeRequest(call, instance: instance, limit: limit, mark: mark)
-        do {
-            let answer = try await self.exchange(request, limit: limit)
-            return ServiceResponse(
-                status: .init(code: Int(answer.status.code), reasonPhrase: answer.status.reasonPhrase),
-                headerFields: Self.fields(answer.headers),
-                body: answer.body,
-                service: call.service,
-                endpoint: instance.endpoint,
-                attempts: call.rules.attempts,
-                requestID: call.context.requestID
-            )
-        } catch {
-            // Our own cancellation and a cancellation from outside look alike; only the latter cancels this task.
-            if Task.isCancelled { throw .cancelled }
-            call.avoided.insert(instance.id)
-            throw .failed(self.explain(error, call: call, instance: instance, limit: limit, mark: mark))
-        }
-    }
-
-    private func pick(for call: Call) async throws(AttemptError) -> ServiceInstance {
-        let instances: [ServiceInstance]
-        do {
-            instances = try await self.resolver.resolve(call.service)
-        } catch {
-            if Task.isCancelled { throw .cancelled }
-            throw .failed(
-                ServiceClientError(
-                    .resolverFailed,
-                    "The instances of \(call.service) could not be looked up: \(error)",
-                    service: call.service,
-                    retry: .notSent,
-                    cause: error
-                )
-            )
-        }
-        guard let instance = self.turns.pick(from: instances, of: call.service, avoiding: call.avoided) else {
-            throw .failed(
-                ServiceClientError(
-                    .noInstance,
-                    "No instance of \(call.service) is registered now. Is it running, is its name spelled like this, "
-                        + "and does it pass its health checks?",
-                    service: call.service,
-                    retry: .notSent
-                )
-            )
-        }
-        return instance
-    }
-
-    private struct Answer: Sendable {
-        var status: HTTPResponseStatus
-        var headers: HTTPHeaders
-        var body: [UInt8]
-    }
-
-    private struct AttemptTimedOut: Error {}
-    private struct BodyTooLarge: Error {}
-
-    /// One request and its whole answer, within `limit`.
-    private func exchange(_ request: HTTPClientRequest, limit: Deadline) async throws -> Answer {
-        try await withThrowingTaskGroup(of: Answer.self) { group in
-            group.addTask { [connections, maxBytes = self.configuration.maxResponseBytes] in
-                // The library's own deadline stays out of it: it does not cover the body, and ours covers both.
-                let response = try await connections.client.execute(request, deadline: .distantFuture)
-                if let length = response.headers.first(name: "content-length").flatMap({ Int($0) }),
-                    length > maxBytes, request.method != .HEAD
-                {
-                    throw BodyTooLarge()
+        let sending = Sending(request: request, body: body, service: service, context: context)
+        // The span: above everything, so that it shows how long the caller waited, for whatever.
+        return try await withSpan("call \(service)", ofKind: .client) { span in
+            span.attributes["service.name"] = service.description
+            span.attributes["http.request.method"] = request.method.rawValue
+            do {
+                let response = try await self.call(sending, deadline: deadline, affinity: affinity)
+                span.attributes["call.attempts"] = response.attempts
+                span.attributes["http.response.status_code"] = response.status.code
+                return response
+            } catch {
+                if let error = error as? ServiceClientError {
+                    span.attributes["call.attempts"] = error.attempts
+                    span.attributes["error.type"] = error.code.description
                 }
-                var body: [UInt8] = []
-                for try await chunk in response.body {
-                    guard body.count + chunk.readableBytes <= maxBytes else { throw BodyTooLarge() }
-                    body.append(contentsOf: chunk.readableBytesView)
-                }
-                return Answer(status: response.status, headers: response.headers, body: body)
+                throw error
             }
-            group.addTask { [time] in
-                try await time.sleep(until: limit.instant)
-                throw AttemptTimedOut()
-            }
-            defer { group.cancelAll() }
-            guard let answer = try await group.next() else { throw CancellationError() }
-            return answer
         }
     }
 
-    private func makeRequest(
-        _ call: Call,
-        instance: ServiceInstance,
-        limit: Deadline,
-        mark: BeginMark?
-    ) -> HTTPClientRequest {
-        let target = URLTarget.escaped(call.request.path ?? "/")
-        var request = HTTPClientRequest(url: "http://\(instance.endpoint)\(target)")
-        request.method = HTTPMethod(rawValue: call.request.method.rawValue)
-        var fields = call.request.headerFields
-        var context = call.context
-        context.trace = context.trace?.child(random: self.random) ?? TraceParent(random: self.random)
-        context.deadline = limit
-        context.retryBudget = call.rules.budget
-        RequestContextFields.http.write(context, now: self.time.now) { fields[named: $0] = $1 }
-        for field in fields { request.headers.add(name: field.name.rawName, value: field.value) }
-        if let authority = call.request.authority, !authority.isEmpty {
-            request.headers.replaceOrAdd(name: "host", value: authority)
+    private func call(_ sending: Sending, deadline: Deadline?, affinity: String?) async throws -> ServiceResponse {
+        let service = sending.service
+        let call = Call(
+            service,
+            isRepeatable: sending.request.isRepeatable,
+            deadline: deadline,
+            context: sending.context,
+            key: affinity
+        )
+        do {
+            var (response, explanation) = try await self.caller.call(
+                call,
+                targets: { [known, resolver] in
+                    known.targets(for: try await resolver.resolve(service), of: service)
+                },
+                classify: { [self] in self.judge($0, attempt: $1) },
+                attempt: { [self] in try await self.attempt($0, sending) }
+            )
+            response.explanation = explanation
+            response.attempts = explanation.attempts.count
+            return response
+        } catch let failure as CallFailure {
+            throw ServiceClientError(failure, service: service)
         }
-        if let body = call.body {
-            request.body =
-                mark.map { .bytes(WatchedBytes(bytes: body, mark: $0), length: .known(Int64(body.count))) }
-                ?? .bytes(ByteBuffer(bytes: body))
-        }
-        return request
     }
 
-    private static func fields(_ headers: HTTPHeaders) -> HTTPFields {
-        var fields = HTTPFields()
-        for (name, value) in headers {
-            if let name = HTTPField.Name(name) { fields.append(HTTPField(name: name, value: value)) }
+    private static func log(_ event: CallEvent, to logger: Logger) {
+        switch event {
+        case .retry(let service, let attempt, let delay):
+            logger.debug(
+                "service call is tried again",
+                metadata: [
+                    "service.name": "\(service)", "request.id": "\(RequestContext.current?.requestID ?? "-")",
+                    "attempt": "\(attempt)", "delay.ms": "\(delay.inMilliseconds)",
+                ]
+            )
+        case .changed(let service, let change):
+            logger.info(
+                "service instance stands otherwise",
+                metadata: [
+                    "service.name": "\(service)", "instance.id": "\(change.instance)",
+                    "instance.standing": "\(change.now.rawValue)",
+                ]
+            )
         }
-        return fields
+    }
+}
+
+// MARK: - For operators
+
+extension ServiceClient {
+    /// Sends nothing to an instance until ``release(_:of:)``, whatever it answers; calls under way go on. It also holds
+    /// for an id that is not known yet, or that goes and comes back.
+    ///
+    /// - Returns: `false` when 4,096 instances of the service are taken out already.
+    @discardableResult
+    public func isolate(_ instance: ServiceInstance.ID, of service: ServiceName) -> Bool {
+        self.caller.isolate(instance, of: service)
     }
 
-    private func explain(
-        _ error: any Error,
-        call: Call,
-        instance: ServiceInstance,
-        limit: Deadline,
-        mark: BeginMark?
-    ) -> ServiceClientError {
-        let place = "\(call.service) at \(instance.endpoint)"
-        let wasBegun = mark.map { $0.isSet }
-        func make(_ code: ServiceClientError.Code, _ message: String, _ retry: RetrySafety) -> ServiceClientError {
-            ServiceClientError(
-                code,
-                message,
-                service: call.service,
-                endpoint: instance.endpoint,
-                retry: retry,
-                attempts: call.rules.attempts,
-                cause: error
-            )
-        }
-        if error is AttemptTimedOut {
-            let retry: RetrySafety = wasBegun == false ? .notSent : .mayHaveRun
-            if limit == call.deadline {
-                return make(.deadlinePassed, "\(place) did not answer before the deadline of the call.", retry)
-            }
-            return make(
-                .timedOut,
-                "\(place) did not answer within \(self.configuration.attemptTimeout.inMilliseconds) ms. Is it "
-                    + "overloaded, or is attemptTimeout too short for this call?",
-                retry
-            )
-        }
-        if error is BodyTooLarge {
-            return make(
-                .responseTooLarge,
-                "The answer of \(place) is larger than \(self.configuration.maxResponseBytes) bytes; ask for less, or "
-                    + "raise maxResponseBytes.",
-                .mayHaveRun
-            )
-        }
-        let failure = TransportFailure(error, wasBegun: wasBegun)
-        switch failure.kind {
-        case .connect:
-            return make(
-                .connectFailed,
-                "No connection to \(place): \(error). Is it running there? `ss -ltnp | grep \(instance.endpoint.port)`",
-                failure.retry
-            )
-        case .timeout:
-            return make(.timedOut, "\(place) did not answer in time: \(error)", failure.retry)
-        case .lost:
-            return make(.connectionLost, "The connection to \(place) broke: \(error)", failure.retry)
-        case .garbage:
-            return make(
-                .invalidResponse,
-                "\(place) did not answer in HTTP: \(error). Is it the right port?",
-                failure.retry
-            )
-        case .invalidRequest:
-            return make(.invalidRequest, "The request for \(place) cannot be sent: \(error)", failure.retry)
-        case .shutDown:
-            return make(.shutDown, "The client was shut down before \(place) was called.", failure.retry)
-        }
+    /// Ends what ``isolate(_:of:)`` began.
+    ///
+    /// - Returns: whether it was isolated.
+    @discardableResult
+    public func release(_ instance: ServiceInstance.ID, of service: ServiceName) -> Bool {
+        self.caller.release(instance, of: service)
     }
+
+    /// How this client sees the services that it has called: breakers, budgets, calls under way.
+    public func resilience() -> ResilienceSnapshot { self.caller.snapshot() }
 }

@@ -1,4 +1,5 @@
 public import ParleyCore
+public import ParleyResilience
 
 /// Why a call to a service gave no answer, or not the answer that was asked for.
 ///
@@ -9,6 +10,7 @@ public struct ServiceClientError: RetryClassifiedError, Sendable, CustomStringCo
         private enum Value: String {
             case noInstance, resolverFailed, connectFailed, timedOut, deadlinePassed, connectionLost, invalidResponse
             case responseTooLarge, invalidRequest, unexpectedStatus, undecodableBody, shutDown
+            case instancesUnavailable, tooManyCalls, rateLimited, wrongInstance
         }
 
         private let value: Value
@@ -39,6 +41,16 @@ public struct ServiceClientError: RetryClassifiedError, Sendable, CustomStringCo
         public static let undecodableBody = Code(.undecodableBody)
         /// The client has been shut down.
         public static let shutDown = Code(.shutDown)
+        /// There are instances, and none may be called now: their breakers are open, or they were taken out by hand.
+        /// Nothing was sent; ``ServiceClientError/retryAfter`` says when one may be called again.
+        public static let instancesUnavailable = Code(.instancesUnavailable)
+        /// More calls to the service are under way than the policy's bulkhead lets through.
+        public static let tooManyCalls = Code(.tooManyCalls)
+        /// The policy's rate limit is reached.
+        public static let rateLimited = Code(.rateLimited)
+        /// Somebody else answers at the address of the instance, or (if the policy requires it) the answer does not say
+        /// whose it is. The answer was thrown away.
+        public static let wrongInstance = Code(.wrongInstance)
 
         public var description: String { self.value.rawValue }
     }
@@ -54,6 +66,10 @@ public struct ServiceClientError: RetryClassifiedError, Sendable, CustomStringCo
     public var attempts: Int
     /// The answer, when there was one.
     public var response: ServiceResponse?
+    /// When it makes sense to come back, if that is known.
+    public var retryAfter: Duration?
+    /// How the call went; empty for one that could not be begun.
+    public var explanation: CallExplanation
     public var cause: (any Error)?
 
     public init(
@@ -64,6 +80,7 @@ public struct ServiceClientError: RetryClassifiedError, Sendable, CustomStringCo
         retry: RetrySafety,
         attempts: Int = 0,
         response: ServiceResponse? = nil,
+        explanation: CallExplanation? = nil,
         cause: (any Error)? = nil
     ) {
         self.code = code
@@ -73,6 +90,8 @@ public struct ServiceClientError: RetryClassifiedError, Sendable, CustomStringCo
         self.retry = retry
         self.attempts = attempts
         self.response = response
+        self.retryAfter = nil
+        self.explanation = explanation ?? CallExplanation(service: service.description, stop: .permanent)
         self.cause = cause
     }
 
@@ -89,7 +108,7 @@ extension ServiceClientError: ProblemConvertible {
         let status: Int
         let detail: String
         switch self.code {
-        case .noInstance, .resolverFailed, .connectFailed:
+        case .noInstance, .resolverFailed, .connectFailed, .instancesUnavailable, .tooManyCalls, .rateLimited:
             (status, detail) = (503, "\(self.service) cannot be reached; try again later.")
         case .timedOut, .deadlinePassed:
             (status, detail) = (504, "\(self.service) did not answer in time.")

@@ -1,5 +1,6 @@
 public import HTTPTypes
 public import ParleyCore
+public import ParleyResilience
 
 #if canImport(FoundationEssentials)
 internal import FoundationEssentials
@@ -20,6 +21,8 @@ public struct ServiceResponse: Sendable, Hashable {
     public var attempts: Int
     /// The id under which the call was made (`X-Request-ID`).
     public var requestID: String
+    /// How the call went.
+    public var explanation: CallExplanation
 
     public init(
         status: HTTPResponse.Status,
@@ -28,7 +31,8 @@ public struct ServiceResponse: Sendable, Hashable {
         service: ServiceName,
         endpoint: Endpoint,
         attempts: Int = 1,
-        requestID: String = ""
+        requestID: String = "",
+        explanation: CallExplanation? = nil
     ) {
         self.status = status
         self.headerFields = headerFields
@@ -37,6 +41,7 @@ public struct ServiceResponse: Sendable, Hashable {
         self.endpoint = endpoint
         self.attempts = attempts
         self.requestID = requestID
+        self.explanation = explanation ?? CallExplanation(service: service.description)
     }
 
     /// The error that the body describes, if it is `application/problem+json`.
@@ -68,7 +73,8 @@ public struct ServiceResponse: Sendable, Hashable {
             endpoint: self.endpoint,
             retry: retry,
             attempts: self.attempts,
-            response: self
+            response: self,
+            explanation: self.explanation
         )
     }
 
@@ -91,6 +97,7 @@ public struct ServiceResponse: Sendable, Hashable {
                 retry: .mayHaveRun,
                 attempts: self.attempts,
                 response: self,
+                explanation: self.explanation,
                 cause: error
             )
         }

@@ -21,6 +21,10 @@ internal import Synchronization
 /// **Each request** runs with a ``ParleyCore/RequestContext`` read from its headers (or begun), is cancelled at its
 /// deadline, and is answered with `X-Request-ID`, whatever happens. Errors are `application/problem+json`.
 ///
+/// **Identity.** A service that knows its instance id (because it is configured, or it has registered) adds it to every
+/// answer as `X-Parley-Instance`, and answers a request that names another id with 421, before doing anything: its
+/// sender means the instance that had this address before.
+///
 /// **Shutdown.** When it begins, `/health/ready` turns 503, the port is closed, idle connections are closed, answers
 /// carry `Connection: close`; requests under way have `drainTimeout` to finish, then their tasks are cancelled.
 /// ``run()`` returns when all are done. A handler that ignores cancellation keeps it waiting.
@@ -28,6 +32,7 @@ public final class HTTPService: Service, Sendable {
     private let configuration: Configuration
     private let health: HealthRegister
     private let registrar: (any ServiceRegistrar)?
+    private let metadata: @Sendable (ServiceInstance.ID) async throws -> [String: String]
     private let onListening: @Sendable (Endpoint) async -> Void
     private let state: ListenerState
     private let stack: any HTTPResponder<ParleyRequestContext>
@@ -37,17 +42,21 @@ public final class HTTPService: Service, Sendable {
     private let ids: UUIDv7Generator
     /// Under which id it is registered, while it is.
     private let registration = Mutex<ServiceInstance.ID?>(nil)
+    private let identity: InstanceIdentity
 
     /// - Parameters:
     ///   - router: the routes; the health routes are added to them.
     ///   - health: checks that decide about readiness; a service without dependencies needs none.
     ///   - registrar: told the real address once the service listens, and when it begins to drain.
+    ///   - metadata: further facts to register under this id, asked for when the service listens: the port of a gRPC
+    ///     service beside it, for example.
     ///   - onListening: called with the real address before the first connection is accepted.
     public init(
         configuration: Configuration,
         router: ParleyRouter,
         health: HealthRegister? = nil,
         registrar: (any ServiceRegistrar)? = nil,
+        metadata: @escaping @Sendable (ServiceInstance.ID) async throws -> [String: String] = { _ in [:] },
         onListening: @escaping @Sendable (Endpoint) async -> Void = { _ in },
         logger: Logger,
         time: any TimeSource = SystemTimeSource(),
@@ -59,18 +68,22 @@ public final class HTTPService: Service, Sendable {
         self.configuration = configuration
         self.health = health
         self.registrar = registrar
+        self.metadata = metadata
         self.onListening = onListening
         self.state = ListenerState(time: time)
         self.dates = DateHeader(time: time)
         self.logger = logger
         self.time = time
         self.ids = UUIDv7Generator(time: time, random: random)
+        self.identity = InstanceIdentity(configuration.instanceID)
         self.stack = LayeredResponder.stack(
             [
                 // Above everything, so that it logs the status that the client sees and the time of all layers.
                 AccessLogLayer(level: configuration.accessLogLevel, time: time),
                 // Above the limits and the deadline, whose errors it turns into answers.
                 ErrorLayer(renderer: renderer),
+                // Above all that looks at the request: it is meant for somebody else.
+                IdentityLayer(identity: self.identity),
                 // Above the deadline: refusing costs nothing, and needs no task.
                 RequestLimitsLayer(),
                 // Right around the router: a handler, and reading its body, is what a deadline cancels.
@@ -122,9 +135,14 @@ public final class HTTPService: Service, Sendable {
         let reachable = Endpoint(host: self.configuration.advertisedHost, port: endpoint.port)
         let name = self.configuration.name
         let id = self.configuration.instanceID ?? "\(name)-\(reachable.host)-\(reachable.port)"
+        // Before anybody can learn of it: the first call that asks for it must be recognised.
+        self.identity.become(id)
         do {
             self.registration.withLock { $0 = id }
-            try await registrar.register(ServiceInstance(id: id, service: name, endpoint: reachable))
+            let metadata = try await self.metadata(id)
+            try await registrar.register(
+                ServiceInstance(id: id, service: name, endpoint: reachable, metadata: metadata)
+            )
             // The shutdown may have begun, and its deregistration been done, while the registry was answering.
             if self.state.isDraining { try await registrar.deregister(id) }
         } catch {
@@ -157,7 +175,8 @@ public final class HTTPService: Service, Sendable {
         let context = self.makeContext(request, channel: channel)
         let expectsContinue = request.headers[.expect]?.lowercased() == "100-continue"
         let length = request.headers[.contentLength].flatMap { Int($0) } ?? 0
-        if expectsContinue, length <= context.maxUploadSize {
+        let meant = request.headers[named: RequestContextFields.instance]
+        if expectsContinue, length <= context.maxUploadSize, self.identity.accepts(meant) {
             try await writer.writeInformationalHead(HTTPResponse(status: .continue))
         }
         var response = try await context.request.withCurrent {
@@ -165,6 +184,7 @@ public final class HTTPService: Service, Sendable {
         }
         if request.method == .head { response = response.createHeadResponse() }
         response.headers[named: RequestContextFields.http.requestID] = context.request.requestID
+        if let id = self.identity.id { response.headers[named: RequestContextFields.instance] = id }
         response.headers[.date] = self.dates.text
         if self.state.isDraining { response.headers[.connection] = "close" }
         // Handlers write streamed bodies here, so the context is theirs once more.

@@ -16,60 +16,51 @@ extension Registry {
         RegistryRegistrar(engine: self.engine, configuration: self.configuration)
     }
 
-    /// One instance as DNS needs it.
-    package struct Instance: Sendable, Hashable {
-        package var id: String
-        /// As it was registered, in its own case.
-        package var service: String
-        package var node: String
-        package var nodeAddress: String
-        /// Empty for the node's.
-        package var address: String
-        package var port: Int
-        package var tags: [String]
-        package var meta: [String: String]
-        /// The worst of its checks; critical ones are left out.
-        package var status: HealthStatus
-        /// For its status.
-        package var weight: Int
+    /// What a ``DNSServer`` answers from: the same state.
+    public var dnsSource: any RegistryDNSSource { RegistryNames(engine: self.engine) }
+}
+
+private struct RegistryNames: RegistryDNSSource {
+    let engine: RegistryEngine
+
+    func instances(ofService name: String) -> [RegistryDNSInstance] {
+        self.engine.read { machine in machine.instances(of: name) }.map { view in
+            RegistryDNSInstance(
+                service: view.service.name,
+                address: view.service.address,
+                port: view.service.port,
+                tags: view.service.tags,
+                weights: RegistryDNSInstance.Weights(
+                    passing: view.service.passingWeight,
+                    warning: view.service.warningWeight
+                ),
+                status: view.status.health,
+                node: view.node.dns
+            )
+        }
     }
 
-    /// The instances with this name, in any case, of which no check is critical; `nil` when there is no such service
-    /// at all.
-    package func healthyInstances(of service: String) -> [Instance]? {
-        self.engine.read { machine in machine.healthyInstances(of: service) }
-    }
+    func node(named name: String) -> RegistryDNSNode? { self.engine.read { machine in machine.node(named: name) }?.dns }
 
-    /// The node's address and metadata; `nil` when there is no such node.
-    package func node(_ name: String) -> (address: String, meta: [String: String])? {
-        self.engine.read { machine in
-            let found = machine.nodes[name] ?? machine.nodes.values.first { $0.name.lowercased() == name.lowercased() }
-            return found.map { ($0.address, $0.meta ?? [:]) }
+    func names(at address: String) -> RegistryDNSNames {
+        let (nodes, services) = self.engine.read { machine in machine.names(at: address) }
+        return RegistryDNSNames(nodes: nodes, services: services)
+    }
+}
+
+extension CheckStatus {
+    fileprivate var health: HealthStatus {
+        switch self {
+        case .passing: .passing
+        case .warning: .warning
+        case .critical: .critical
         }
     }
 }
 
-extension RegistryStateMachine {
-    func healthyInstances(of service: String) -> [Registry.Instance]? {
-        let views = self.instances(of: service)
-        guard !views.isEmpty else { return nil }
-        return views.compactMap { view in
-            let status = view.status
-            guard status != .critical else { return nil }
-            let record = view.service
-            return Registry.Instance(
-                id: record.id,
-                service: record.name,
-                node: view.node.name,
-                nodeAddress: view.node.address,
-                address: record.address,
-                port: record.port,
-                tags: record.tags,
-                meta: record.meta,
-                status: status == .passing ? .passing : .warning,
-                weight: status == .passing ? record.passingWeight : record.warningWeight
-            )
-        }
+extension NodeRecord {
+    fileprivate var dns: RegistryDNSNode {
+        RegistryDNSNode(name: self.name, address: self.address, meta: self.meta ?? [:])
     }
 }
 
@@ -77,17 +68,17 @@ private struct RegistryResolver: ServiceResolver {
     let engine: RegistryEngine
 
     func resolve(_ service: ServiceName) async throws -> [ServiceInstance] {
-        let found = self.engine.read { machine in machine.healthyInstances(of: service.description) ?? [] }
-        return found.map { instance in
+        let found = self.engine.read { machine in machine.instances(of: service.description) }
+        return found.filter { $0.status != .critical }.map { view in
             ServiceInstance(
-                id: instance.id,
+                id: view.service.id,
                 service: service,
                 endpoint: Endpoint(
-                    host: instance.address.isEmpty ? instance.nodeAddress : instance.address,
-                    port: instance.port
+                    host: view.service.address.isEmpty ? view.node.address : view.service.address,
+                    port: view.service.port
                 ),
-                tags: instance.tags,
-                metadata: instance.meta
+                tags: view.service.tags,
+                metadata: view.service.meta
             )
         }
     }

@@ -1,5 +1,6 @@
 import Foundation
 import NIOHTTP1
+import ProcessTestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(3)))
@@ -179,11 +180,8 @@ struct StartTests {
 
     @Test func aForeignDatabaseIsRefusedAndLeftAlone() async throws {
         let path = "\(self.data.path)/order-service.db"
-        let sqlite = Process()
-        sqlite.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        sqlite.arguments = ["sqlite3", path, "CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1);"]
-        try sqlite.run()
-        sqlite.waitUntilExit()
+        let sql = "CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1);"
+        #expect(try await Subprocess.run("sqlite3", [path, sql]).status == 0)
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
         let message = try await self.refusal()
         #expect(message.contains(path), "\(message)")

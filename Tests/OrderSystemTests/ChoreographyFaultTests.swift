@@ -3,6 +3,7 @@ import Logging
 import NIOHTTP1
 import ParleyMessaging
 import ParleySQLite
+import ProcessTestSupport
 import Testing
 
 /// What a network does to events, done to the running system: they are put on its bus by hand.

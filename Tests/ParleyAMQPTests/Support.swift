@@ -4,6 +4,7 @@ import NIOCore
 import NIOPosix
 import NIOSSL
 import ParleyCore
+import ProcessTestSupport
 import Testing
 
 @testable import ParleyAMQP
@@ -13,36 +14,11 @@ let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
 struct Failed: Error, CustomStringConvertible { var description: String }
 
-/// Threads that wait for processes. Foundation's `Process` once lost the end of one, and with it every later one.
-private let waiters: NIOThreadPool = {
-    let pool = NIOThreadPool(numberOfThreads: 8)
-    pool.start()
-    return pool
-}()
-
 @discardableResult
 func run(_ executable: String, _ arguments: [String], _ environment: [String: String] = [:]) async throws -> String {
-    // Not a pipe: a server that is started may hold its end open.
-    let file = NSTemporaryDirectory() + "parley-run-" + String(SystemRandomSource().next(), radix: 36)
-    defer { unlink(file) }
-    let variables = ProcessInfo.processInfo.environment.merging(environment) { $1 }.map { "\($0)=\($1)" }
-    let status = try await waiters.runIfActive {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 1, file, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        posix_spawn_file_actions_adddup2(&actions, 1, 2)
-        let words = ([executable] + arguments).map { strdup($0) } + [nil]
-        let settings = variables.map { strdup($0) } + [nil]
-        defer { for text in words + settings { free(text) } }
-        var child = pid_t()
-        guard posix_spawn(&child, executable, &actions, nil, words, settings) == 0 else { return Int32(127) }
-        var status: Int32 = 0
-        while waitpid(child, &status, 0) == -1, errno == EINTR {}
-        return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
-    }
-    let text = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
-    guard status == 0 else { throw Failed(description: "\(executable) \(arguments): \(status) \(text)") }
+    let answer = try await Subprocess.run(executable, arguments, environment)
+    let text = answer.output + answer.error
+    guard answer.status == 0 else { throw Failed(description: "\(executable) \(arguments): \(answer.status) \(text)") }
     return text.trimmingCharacters(in: .whitespacesAndNewlines)
 }
 

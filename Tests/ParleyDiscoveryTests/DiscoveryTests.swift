@@ -43,12 +43,26 @@ private func instance(_ id: String, of service: ServiceName = "user-service", po
         let elsewhere = StaticResolver([
             "user-service": [Endpoint(host: "far", port: 1)], "order-service": [Endpoint(host: "far", port: 2)],
         ])
-        let registry = InProcessRegistry(fallback: elsewhere)
+        let registry = InProcessRegistry()
+        let both = FallbackResolver([registry, elsewhere])
         try await registry.register(instance("1"))
-        #expect(try await registry.resolve("user-service").map(\.endpoint.host) == ["127.0.0.1"])
-        #expect(try await registry.resolve("order-service").map(\.endpoint.host) == ["far"])
+        #expect(try await both.resolve("user-service").map(\.endpoint.host) == ["127.0.0.1"])
+        #expect(try await both.resolve("order-service").map(\.endpoint.host) == ["far"])
         try await registry.deregister("1")
-        #expect(try await registry.resolve("user-service").map(\.endpoint.host) == ["far"])
+        #expect(try await both.resolve("user-service").map(\.endpoint.host) == ["far"])
+    }
+
+    @Test func anotherResolverHelpsOutForOneThatCannotBeAsked() async throws {
+        struct Broken: ServiceResolver {
+            func resolve(_ service: ServiceName) async throws -> [ServiceInstance] {
+                throw DiscoveryError(.registryUnavailable, "away", retry: .notSent)
+            }
+        }
+        let known = StaticResolver(["user-service": [Endpoint(host: "far", port: 1)]])
+        let both = FallbackResolver([Broken(), known])
+        #expect(try await both.resolve("user-service").count == 1)
+        // "There is none" would be more than anybody knows.
+        await #expect(throws: DiscoveryError.self) { try await both.resolve("order-service") }
     }
 
     @Test(arguments: [instance(""), instance("1", port: 0), instance("1", port: 65_536)])

@@ -1,6 +1,7 @@
 internal import HTTPTestSupport
 internal import NIOHTTP1
 internal import ParleyCore
+internal import ParleyDiscovery
 internal import ParleyGateway
 internal import Testing
 
@@ -38,6 +39,41 @@ internal import Testing
         #expect(lines.contains("x-forwarded-for: 203.0.113.7, 198.51.100.2, 127.0.0.1"))
         #expect(lines.contains("x-real-ip: 127.0.0.1") && lines.contains("x-service: gateway"))
         #expect(!lines.contains { $0.contains("6.6.6.6") || $0.contains("evil") || $0.contains("payment-service") })
+    }
+
+    @Test func whichInstanceIsMeantIsNotTheClientsToSay() async throws {
+        #expect(try await !self.seen(["X-Parley-Instance: evil"]).contains { $0.hasPrefix("x-parley-instance") })
+        let named = "HTTP/1.1 200 OK\r\nX-Parley-Instance: inside-1\r\nContent-Length: 2\r\n\r\nok"
+        try await RawServer.with(.answer(named)) { upstream, _ in
+            try await withGateway(to: [users: [upstream]]) { gateway, _ in
+                let answer = try await request("GET", "/api/v1/users/1", at: gateway)
+                #expect(answer.status == 200 && answer.header("X-Parley-Instance") == nil)
+            }
+        }
+    }
+
+    /// The registry's first entry is out of date: somebody else listens there.
+    @Test func aForeignAnswerDoesNotPass() async throws {
+        func answer(_ id: String, _ status: String) -> RawServer.Behaviour {
+            .answer("HTTP/1.1 \(status)\r\nX-Parley-Instance: \(id)\r\nContent-Length: 2\r\n\r\nok")
+        }
+        for (status, expected) in [("421 Misdirected Request", 200), ("200 OK", 502)] {
+            try await RawServer.with(answer("p-7", status)) { foreign, refused in
+                try await RawServer.with(answer("u-2", "200 OK")) { good, _ in
+                    let registry = InProcessRegistry()
+                    try await registry.register(ServiceInstance(id: "u-1", service: users, endpoint: foreign))
+                    try await registry.register(ServiceInstance(id: "u-2", service: users, endpoint: good))
+                    let configuration = GatewayConfiguration(routes: [GatewayRoute(prefix: "/api", service: users)])
+                    let gateway = try Gateway(configuration: configuration, resolver: registry, logger: testLogger)
+                    try await withRunning(gateway) { _ in
+                        let first = try await request("GET", "/api/v1/users/1", at: try await gateway.endpoint())
+                        #expect(first.status == expected, "\(status)")
+                        if expected == 502 { #expect(first.problem?.code == "upstream_misdirected") }
+                    }
+                    #expect(refused.requests.first?.contains("X-Parley-Instance: u-1") == true)
+                }
+            }
+        }
     }
 
     @Test func fieldsOfOneConnectionStayThere() async throws {

@@ -11,21 +11,16 @@ import Testing
 @testable import ParleyRedis
 
 /// A process of its own, to be killed: this test program, started again with only ``ChildRole`` to do.
-final class ChildProcess: Sendable {
-    let id: Int32
+struct ChildProcess {
+    let process: RunningProcess
     /// What it has to say, a line each.
     let log: String
-
-    private init(id: Int32, log: String) {
-        self.id = id
-        self.log = log
-    }
 
     var lines: [String] {
         ((try? String(contentsOfFile: self.log, encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
     }
 
-    func signal(_ number: Int32) { kill(self.id, number) }
+    func signal(_ number: Int32) { self.process.signal(number) }
 
     /// It is killed when `body` has ended.
     static func with<Value>(
@@ -37,36 +32,19 @@ final class ChildProcess: Sendable {
     ) async throws -> Value {
         let log = NSTemporaryDirectory() + fresh("parley-child-")
         defer { try? FileManager.default.removeItem(atPath: log) }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments = ["--testing-library", "swift-testing", "--filter", "ParleyRedisTests.ChildRole"]
-        var environment = ProcessInfo.processInfo.environment
         let words = [role, "\(stage.server.port)", stage.stream, group, log] + arguments
-        environment["PARLEY_REDIS_CHILD"] = words.joined(separator: " ")
-        process.environment = environment
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        try await withCheckedThrowingContinuation { (started: CheckedContinuation<Void, any Error>) in
-            // On a thread of its own, because a process inherits the signals that its parent's thread does not take.
-            Thread.detachNewThread {
-                var none = sigset_t()
-                sigemptyset(&none)
-                pthread_sigmask(SIG_SETMASK, &none, nil)
-                do {
-                    try process.run()
-                    started.resume()
-                    process.waitUntilExit()
-                } catch {
-                    started.resume(throwing: error)
-                }
-            }
-        }
-        let child = ChildProcess(id: process.processIdentifier, log: log)
+        let process = try RunningProcess(
+            "/proc/self/exe",
+            ["--testing-library", "swift-testing", "--filter", "ParleyRedisTests.ChildRole"],
+            ["PARLEY_REDIS_CHILD": words.joined(separator: " ")]
+        )
         let result: Result<Value, any Error>
-        do { result = .success(try await body(child)) } catch { result = .failure(error) }
-        child.signal(SIGCONT)
-        child.signal(SIGKILL)
-        _ = try await isEventually { !process.isRunning }
+        do {
+            result = .success(try await body(ChildProcess(process: process, log: log)))
+        } catch {
+            result = .failure(error)
+        }
+        await process.killNow()
         return try result.get()
     }
 }

@@ -3,6 +3,7 @@ import Logging
 import ParleyCore
 import ParleyMessaging
 import ParleySQLite
+import ProcessTestSupport
 import Testing
 
 /// Real second processes: this test program starts itself again with only ``ChildRole`` to do.
@@ -12,7 +13,7 @@ import Testing
         let folder = try Folder()
         let backend = try await folder.backend()
         try await backend.migrate("acked", ["CREATE TABLE acked (n INTEGER PRIMARY KEY)"])
-        let child = try Child("commit", folder)
+        let child = try startChild("commit", folder)
         // At some moment in the midst of it; the parent writes to the same file all the time.
         let kill = 200 + round * 150
         var own = 0
@@ -22,7 +23,7 @@ import Testing
             }
             own += 1
         }
-        try await child.kill()
+        await child.killNow()
         let acknowledged = Set(folder.lines("acks").compactMap { Int64($0) })
         // The writer goes on at once: the dead one's locks are gone.
         try await backend.withTransaction { _ = try $0.execute("INSERT INTO acked VALUES (1000000000)") }
@@ -38,9 +39,9 @@ import Testing
         let folder = try Folder()
         let backend = try await folder.backend()
         try await backend.fill("g", count: 3, lease: .milliseconds(300))
-        let child = try Child("consume", folder)
+        let child = try startChild("consume", folder)
         try await folder.waitForLines(2, in: "acks")
-        try await child.kill()
+        await child.killNow()
         try await backend.transport.withSubscription(to: "g", prefetch: 3) { deliveries in
             var attempts: [Int] = []
             for try await delivery in deliveries {
@@ -57,8 +58,8 @@ import Testing
         let folder = try Folder()
         let backend = try await folder.backend()
         try await backend.migrate("acked", ["CREATE TABLE acked (n INTEGER PRIMARY KEY)"])
-        let child = try Child("commit", folder)
-        defer { child.signal() }
+        let child = try startChild("commit", folder)
+        defer { child.signal(SIGKILL) }
         try await folder.waitForLines(1, in: "acks")
         // The other one never stops writing. Alone with SQLite's lock, this one would wait for 100 ms and more at
         // times.
@@ -91,11 +92,11 @@ import Testing
             return warnings.count { $0.contains("Several processes use the file") }
         }
         #expect(try await warnings() == 0)
-        let child = try Child("echo", folder)
+        let child = try startChild("echo", folder)
         try await folder.waitForLines(1, in: "acks")
         // The warning is for versions of SQLite that have the bug.
         #expect(try await warnings() == (hasResetBug ? 1 : 0))
-        try await child.kill()
+        await child.killNow()
         #expect(try await warnings() == 0)
     }
 
@@ -103,8 +104,8 @@ import Testing
         let folder = try Folder()
         let backend = try await folder.backend()
         try await backend.transport.declare(ConsumerGroup("g", bindings: ["#"]))
-        let child = try Child("echo", folder)
-        defer { child.signal() }
+        let child = try startChild("echo", folder)
+        defer { child.signal(SIGKILL) }
         try await folder.waitForLines(1, in: "acks")
         var waits: [Duration] = []
         let clock = ContinuousClock()
@@ -137,32 +138,12 @@ extension Folder {
 }
 
 /// A process that runs one ``ChildRole`` until it is killed.
-private final class Child: Sendable {
-    private let process = Process()
-
-    init(_ role: String, _ folder: Folder) throws {
-        self.process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        self.process.arguments = ["--testing-library", "swift-testing", "--filter", "ChildRole"]
-        self.process.environment = ProcessInfo.processInfo.environment.merging(
-            ["PARLEY_SQLITE_CHILD": role, "PARLEY_SQLITE_FOLDER": folder.path],
-            uniquingKeysWith: { $1 }
-        )
-        self.process.standardOutput = FileHandle.nullDevice
-        self.process.standardError = FileHandle.nullDevice
-        try self.process.run()
-    }
-
-    deinit { self.signal() }
-
-    func signal() {
-        if self.process.isRunning { Foundation.kill(self.process.processIdentifier, SIGKILL) }
-    }
-
-    /// Nothing of it runs any more when this returns.
-    func kill() async throws {
-        self.signal()
-        try await onAnotherThread { self.process.waitUntilExit() }
-    }
+private func startChild(_ role: String, _ folder: Folder) throws -> RunningProcess {
+    try RunningProcess(
+        "/proc/self/exe",
+        ["--testing-library", "swift-testing", "--filter", "ChildRole"],
+        ["PARLEY_SQLITE_CHILD": role, "PARLEY_SQLITE_FOLDER": folder.path]
+    )
 }
 
 @Suite(.enabled(if: ProcessInfo.processInfo.environment["PARLEY_SQLITE_CHILD"] != nil))

@@ -4,6 +4,7 @@ import ParleyCore
 import ParleyMessaging
 import ParleySQLite
 import ParleySagas
+import ProcessTestSupport
 import Synchronization
 import Testing
 
@@ -101,26 +102,8 @@ extension Timestamp {
 /// Runs a program to its end and gives what it printed.
 @discardableResult
 func run(_ program: String, _ arguments: [String]) async throws -> String {
-    try await onAnotherThread {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = [program] + arguments
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = output
-        try process.run()
-        let data = output.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return String(decoding: data, as: UTF8.self)
-    }
-}
-
-/// Waits for what blocks on a thread of its own: Swift has as many threads for all tests as the machine has cores, and
-/// a test that keeps one of them for a while is a timeout in another.
-func onAnotherThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
-    try await withCheckedThrowingContinuation { continuation in
-        Thread.detachNewThread { continuation.resume(with: Swift.Result { try body() }) }
-    }
+    let answer = try await Subprocess.run(program, arguments)
+    return answer.output + answer.error
 }
 
 /// The error that `body` throws, as what the test expects it to be.

@@ -1,6 +1,7 @@
 import Foundation
 import ParleyCore
 import ParleySQLite
+import ProcessTestSupport
 import Synchronization
 import Testing
 
@@ -263,10 +264,10 @@ import Testing
         let folder = try Folder()
         let backend = try await self.counting(folder) { $0.busyLimit = .milliseconds(150) }
         // A program that knows nothing of our lock file holds SQLite's own write lock.
-        let holder = try await onAnotherThread { try LockHolder(folder.database) }
+        let holder = try await LockHolder(folder.database)
         let error = await sqliteError { try await backend.withTransaction { _ in } }
         #expect(error?.code == .busy && error?.retry == .notSent)
-        try await onAnotherThread { try holder.release() }
+        await holder.release()
         try await backend.withTransaction { _ = try $0.execute("INSERT INTO count (n) VALUES (1)") }
         await backend.close()
     }
@@ -296,23 +297,17 @@ private final class Gate: Sendable {
 }
 
 /// A sqlite3 shell with an open write transaction.
-private final class LockHolder: Sendable {
-    private let process = Process()
-    private let input = Pipe()
-    private let output = Pipe()
+private struct LockHolder {
+    private let process: RunningProcess
 
-    init(_ path: String) throws {
-        self.process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        self.process.arguments = ["sqlite3", "-batch", path]
-        self.process.standardInput = self.input
-        self.process.standardOutput = self.output
-        try self.process.run()
-        self.input.fileHandleForWriting.write(Data("BEGIN IMMEDIATE; SELECT 'locked';\n".utf8))
-        _ = self.output.fileHandleForReading.availableData
+    init(_ path: String) async throws {
+        self.process = try RunningProcess("sqlite3", ["-batch", path], hasInput: true)
+        self.process.write("BEGIN IMMEDIATE; SELECT 'locked';\n")
+        guard try await self.process.firstLine() == "locked" else { throw TestSupportError(self.process.error) }
     }
 
-    func release() throws {
-        self.input.fileHandleForWriting.write(Data("ROLLBACK;\n.quit\n".utf8))
-        self.process.waitUntilExit()
+    func release() async {
+        self.process.write("ROLLBACK;\n.quit\n")
+        _ = await self.process.exit()
     }
 }

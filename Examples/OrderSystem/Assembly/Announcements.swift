@@ -5,43 +5,64 @@ internal import Synchronization
 /// Tells the person, or the script, at the terminal once everything listens.
 final class Announcements: Sendable {
     private let expected: Set<ServiceKind>
+    private let expectedGRPC: Set<ServiceKind>
     private let asJSON: Bool
     private let dataFolder: String
-    private let addresses = Mutex<[ServiceKind: Endpoint]>([:])
+    private let addresses = Mutex(Addresses())
+
+    private struct Addresses {
+        var http: [ServiceKind: Endpoint] = [:]
+        var grpc: [ServiceKind: Endpoint] = [:]
+    }
 
     init(expected: Set<ServiceKind>, asJSON: Bool, dataFolder: String) {
         self.expected = expected
+        self.expectedGRPC = expected.filter { $0.defaultGRPCPort != nil }
         self.asJSON = asJSON
         self.dataFolder = dataFolder
     }
 
     func listening(_ kind: ServiceKind, at endpoint: Endpoint) {
-        let all: [ServiceKind: Endpoint]? = self.addresses.withLock { addresses in
-            addresses[kind] = endpoint
-            return addresses.count == self.expected.count ? addresses : nil
+        self.add { $0.http[kind] = endpoint }
+    }
+
+    func listeningForGRPC(_ kind: ServiceKind, at endpoint: Endpoint) {
+        self.add { $0.grpc[kind] = endpoint }
+    }
+
+    private func add(_ change: (inout Addresses) -> Void) {
+        let all: Addresses? = self.addresses.withLock { addresses in
+            change(&addresses)
+            let isAll =
+                addresses.http.count == self.expected.count && addresses.grpc.count == self.expectedGRPC.count
+            return isAll ? addresses : nil
         }
         guard let all else { return }
         print(self.asJSON ? Self.json(all) : self.text(all))
         fflush(nil)
     }
 
-    private static func json(_ addresses: [ServiceKind: Endpoint]) -> String {
-        let named = Dictionary(uniqueKeysWithValues: addresses.map { ($0.rawValue, "http://\($1)") })
+    private static func json(_ addresses: Addresses) -> String {
+        var named = Dictionary(uniqueKeysWithValues: addresses.http.map { ($0.rawValue, "http://\($1)") })
+        for (kind, endpoint) in addresses.grpc { named["\(kind.rawValue)-grpc"] = "\(endpoint)" }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(named) else { return "{}" }
         return String(decoding: data, as: UTF8.self)
     }
 
-    private func text(_ addresses: [ServiceKind: Endpoint]) -> String {
+    private func text(_ addresses: Addresses) -> String {
         let paint = Paint.forStandardOutput
         var lines = [paint.bold("The order system is up."), ""]
         for kind in [ServiceKind.gateway] + ServiceKind.allCases.dropLast() {
-            guard let endpoint = addresses[kind] else { continue }
-            lines.append("  " + kind.rawValue.padding(toLength: 22, withPad: " ", startingAt: 0) + "http://\(endpoint)")
+            guard let endpoint = addresses.http[kind] else { continue }
+            let grpc = addresses.grpc[kind].map { "   gRPC \($0)" } ?? ""
+            lines.append(
+                "  " + kind.rawValue.padding(toLength: 22, withPad: " ", startingAt: 0) + "http://\(endpoint)\(grpc)"
+            )
         }
         lines.append("  data".padding(toLength: 24, withPad: " ", startingAt: 0) + self.dataFolder)
-        guard let gateway = addresses[.gateway] else { return lines.joined(separator: "\n") }
+        guard let gateway = addresses.http[.gateway] else { return lines.joined(separator: "\n") }
         lines += [
             "", paint.bold("Try:"),
             "  curl -si -X POST \(gateway)/api/v1/orders -H 'Content-Type: application/json' "

@@ -1,6 +1,8 @@
+internal import GRPCCore
 internal import Logging
 internal import ParleyCore
 internal import ParleyDiscovery
+internal import ParleyGRPC
 internal import ParleyGateway
 internal import ParleyHTTPServer
 internal import ParleySQLite
@@ -9,7 +11,11 @@ internal import ServiceLifecycle
 /// Puts services together: the composition root, where the backends are chosen and everything is handed what it needs.
 struct Assembly {
     let settings: Settings
-    let registry: InProcessRegistry
+    let registry = InProcessRegistry()
+    /// Where the services answer HTTP.
+    let resolver: any ServiceResolver
+    /// Where they answer gRPC.
+    let rpcResolver: any ServiceResolver
     let announcements: Announcements
     /// A service that runs alone takes `DB_URL` from the environment.
     let isAlone: Bool
@@ -21,17 +27,19 @@ struct Assembly {
         self.settings = settings
         self.isAlone = isAlone
         self.announcements = announcements
-        self.registry = InProcessRegistry(fallback: try settings.addresses())
+        self.resolver = FallbackResolver([self.registry, try settings.addresses()])
+        self.rpcResolver = FallbackResolver([self.registry, try settings.rpcAddresses()])
     }
 
-    /// - Parameter port: 0 for a free one.
-    mutating func add(_ kind: ServiceKind, port: Int) async throws {
+    /// - Parameter ports: 0 for a free one.
+    mutating func add(_ kind: ServiceKind, ports: Ports) async throws {
+        let port = ports.http
         switch kind {
-        case .userService: try await self.addUsers(port: port)
+        case .userService: try await self.addUsers(ports: ports)
         case .productService: try await self.addProducts(port: port)
         case .inventoryService: try await self.addInventory(port: port)
         case .paymentService: try await self.addPayments(port: port)
-        case .orderService: try await self.addOrders(port: port)
+        case .orderService: try await self.addOrders(ports: ports)
         case .notificationService: try await self.addNotifications(port: port)
         case .gateway: try self.addGateway(port: port)
         }
@@ -58,7 +66,30 @@ struct Assembly {
         return bus
     }
 
-    mutating func addHTTP(_ kind: ServiceKind, port: Int, router: ParleyRouter, health: HealthRegister? = nil) {
+    /// The same instance over gRPC; its port is registered with the HTTP service that is added next.
+    mutating func addGRPC(
+        _ kind: ServiceKind,
+        port: Int,
+        services: [any RegistrableRPCService]
+    ) throws -> GRPCService {
+        let service = try GRPCService(
+            configuration: GRPCService.Configuration(name: kind.name, host: self.settings.host, port: port),
+            services: services,
+            descriptors: [OrderSystemDescriptors.base64],
+            onListening: { [announcements] in announcements.listeningForGRPC(kind, at: $0) },
+            logger: self.logger(kind)
+        )
+        self.services.append(service)
+        return service
+    }
+
+    mutating func addHTTP(
+        _ kind: ServiceKind,
+        port: Int,
+        router: ParleyRouter,
+        health: HealthRegister? = nil,
+        grpc: GRPCService? = nil
+    ) {
         var configuration = HTTPService.Configuration(name: kind.name, host: self.settings.host, port: port)
         configuration.maxBodyBytes = 65_536
         self.services.append(
@@ -67,6 +98,11 @@ struct Assembly {
                 router: router,
                 health: health,
                 registrar: self.registry,
+                metadata: { id in
+                    guard let grpc else { return [:] }
+                    grpc.identify(as: id)
+                    return [ServiceInstance.grpcPort: "\(try await grpc.endpoint().port)"]
+                },
                 onListening: { [announcements] in announcements.listening(kind, at: $0) },
                 logger: self.logger(kind)
             )
@@ -90,10 +126,16 @@ struct Assembly {
         self.services.append(
             try Gateway(
                 configuration: configuration,
-                resolver: self.registry,
+                resolver: self.resolver,
                 onListening: { [announcements] in announcements.listening(.gateway, at: $0) },
                 logger: self.logger(.gateway)
             )
         )
     }
+}
+
+/// Where a service listens; 0 for a free port.
+struct Ports {
+    var http: Int
+    var grpc: Int
 }

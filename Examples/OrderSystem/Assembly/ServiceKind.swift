@@ -25,7 +25,17 @@ enum ServiceKind: String, CaseIterable, ExpressibleByArgument, Sendable {
         }
     }
 
+    /// Where it answers gRPC, if it does.
+    var defaultGRPCPort: Int? {
+        switch self {
+        case .userService: 50_051
+        case .orderService: 50_052
+        default: nil
+        }
+    }
+
     /// The environment variable that says where this service is when it runs elsewhere, as in the guide's compose file:
-    /// `USER_SERVICE=user-service:8001`.
+    /// `USER_SERVICE=user-service:50051`. For order-service that is where user-service answers gRPC; for a gateway, and
+    /// for what is asked over HTTP, it is the other port.
     var addressVariable: String { self.rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined() }
 }

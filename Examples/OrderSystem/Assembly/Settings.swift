@@ -90,12 +90,18 @@ struct Settings: ParsableArguments {
         return String(url.dropFirst("sqlite:".count))
     }
 
-    /// Where the services are that this process does not run itself.
-    func addresses() throws -> StaticResolver {
+    /// Where the services answer HTTP that this process does not run itself.
+    func addresses() throws -> StaticResolver { try self.addresses { $0.defaultPort } }
+
+    /// Where they answer gRPC.
+    func rpcAddresses() throws -> StaticResolver { try self.addresses { $0.defaultGRPCPort } }
+
+    private func addresses(_ defaultPort: (ServiceKind) -> Int?) throws -> StaticResolver {
         var endpoints: [ServiceName: [Endpoint]] = [:]
         for kind in ServiceKind.allCases {
+            guard let port = defaultPort(kind) else { continue }
             guard let text = ProcessInfo.processInfo.environment[kind.addressVariable] else {
-                endpoints[kind.name] = [Endpoint(host: "127.0.0.1", port: kind.defaultPort)]
+                endpoints[kind.name] = [Endpoint(host: "127.0.0.1", port: port)]
                 continue
             }
             guard let endpoint = Endpoint(text) else {

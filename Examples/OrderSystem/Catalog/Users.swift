@@ -31,13 +31,13 @@ struct Users: Sendable {
         return router
     }
 
-    private func all() async throws -> [User] {
+    func all() async throws -> [User] {
         try await self.backend.read {
             try $0.query("SELECT id, name, email FROM user ORDER BY id").compactMap(Self.user)
         }
     }
 
-    private func user(_ id: String) async throws -> User {
+    func user(_ id: String) async throws -> User {
         let user = try await self.backend.read { transaction in
             try transaction.query("SELECT id, name, email FROM user WHERE id = ?", [.text(id)]).first.flatMap(Self.user)
         }
@@ -54,9 +54,11 @@ struct Users: Sendable {
 }
 
 extension Assembly {
-    mutating func addUsers(port: Int) async throws {
+    mutating func addUsers(ports: Ports) async throws {
         let backend = try await self.openDatabase(of: .userService)
         try await backend.migrate("user-service/1", Users.schema)
-        self.addHTTP(.userService, port: port, router: Users(backend: backend).router)
+        let users = Users(backend: backend)
+        let grpc = try self.addGRPC(.userService, port: ports.grpc, services: [UserRPCs(users: users)])
+        self.addHTTP(.userService, port: ports.http, router: users.router, grpc: grpc)
     }
 }

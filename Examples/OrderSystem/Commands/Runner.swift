@@ -11,12 +11,12 @@ enum Runner {
         kinds: [ServiceKind],
         isAlone: Bool,
         asJSON: Bool,
-        port: (ServiceKind) -> Int
+        ports: (ServiceKind) -> Ports
     ) async throws {
         do {
             let announcements = Announcements(expected: Set(kinds), asJSON: asJSON, dataFolder: settings.data)
             var assembly = try Assembly(settings: settings, isAlone: isAlone, announcements: announcements)
-            for kind in kinds { try await assembly.add(kind, port: port(kind)) }
+            for kind in kinds { try await assembly.add(kind, ports: ports(kind)) }
             var configuration = ServiceGroupConfiguration(
                 services: assembly.services.map { .init(service: $0) },
                 gracefulShutdownSignals: [.sigint, .sigterm],

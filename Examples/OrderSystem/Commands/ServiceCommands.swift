@@ -41,8 +41,8 @@ struct Up: AsyncParsableCommand {
     func run() async throws {
         let kinds = ServiceKind.allCases.filter { !self.without.contains($0) }
         try await Runner.run(settings: self.settings, kinds: kinds, isAlone: false, asJSON: self.json) { kind in
-            if self.ephemeralPorts { return 0 }
-            return kind == .gateway ? self.port : kind.defaultPort
+            if self.ephemeralPorts { return Ports(http: 0, grpc: 0) }
+            return Ports(http: kind == .gateway ? self.port : kind.defaultPort, grpc: kind.defaultGRPCPort ?? 0)
         }
     }
 }
@@ -54,11 +54,24 @@ struct SingleServiceOptions: ParsableArguments {
     @Option(help: "Port; 0 takes a free one. The default is the service's own.")
     var port: Int?
 
+    @Option(help: "Port for gRPC, where the service has it; 0 takes a free one. Or GRPC_PORT.")
+    var grpcPort: Int?
+
     @Flag(help: "Print the address as JSON.")
     var json = false
 
     func validate() throws {
         guard (0...65_535).contains(self.port ?? 0) else { throw ValidationError("--port must be 0 to 65535") }
+        _ = try self.grpcPort(of: .userService)
+    }
+
+    func grpcPort(of kind: ServiceKind) throws -> Int {
+        let variable = ProcessInfo.processInfo.environment["GRPC_PORT"]
+        let port = self.grpcPort ?? variable.map { Int($0) ?? -1 } ?? kind.defaultGRPCPort ?? 0
+        guard (0...65_535).contains(port) else {
+            throw ValidationError("\(self.grpcPort == nil ? "GRPC_PORT" : "--grpc-port") must be 0 to 65535")
+        }
+        return port
     }
 }
 
@@ -81,13 +94,16 @@ extension SingleServiceCommand {
     }
 
     func run() async throws {
-        let port = self.options.port ?? Self.kind.defaultPort
+        let ports = Ports(
+            http: self.options.port ?? Self.kind.defaultPort,
+            grpc: try self.options.grpcPort(of: Self.kind)
+        )
         try await Runner.run(
             settings: self.options.settings,
             kinds: [Self.kind],
             isAlone: true,
             asJSON: self.options.json
-        ) { _ in port }
+        ) { _ in ports }
     }
 }
 

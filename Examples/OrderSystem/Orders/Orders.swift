@@ -1,20 +1,25 @@
 internal import Foundation
+internal import GRPCCore
 internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
 internal import ParleyCore
+internal import ParleyGRPC
 internal import ParleyHTTPClient
 internal import ParleyHTTPServer
 internal import ParleyMessaging
 internal import ParleyOps
+internal import ParleyResilience
 internal import ParleySQLite
 internal import ParleySagas
+internal import SwiftProtobuf
 
 /// order-service: takes orders, runs their sagas, shows how they stand.
 struct Orders: Sendable {
     let store: OrderStore
     let coordinator: SagaCoordinator
     let client: ServiceClient
+    let rpc: GRPCServiceClient
     let ids: UUIDv7Generator
     /// Who leads the orders that are placed now.
     let style: SagaStyle
@@ -36,8 +41,17 @@ struct Orders: Sendable {
 
     private func place(_ request: Request, _ context: ParleyRequestContext) async throws -> Response {
         let wanted = try await request.decode(as: OrderRequest.self, context: context)
+        let order = try await self.place(wanted, key: request.headers[HTTPField.Name.idempotencyKey])
+        var response = try order.response(from: request, context: context)
+        response.status = .accepted
+        response.headers[.location] = "/api/v1/orders/\(order.id)"
+        return response
+    }
+
+    /// - Parameter key: the same one gives the same order, however often it is sent.
+    /// - Returns: The order as it stands.
+    func place(_ wanted: OrderRequest, key: String?) async throws -> OrderView {
         try wanted.validate()
-        let key = request.headers[HTTPField.Name.idempotencyKey]
         if let key, !RequestContext.isAcceptableID(key) {
             throw ProblemError(
                 .badRequest,
@@ -70,7 +84,7 @@ struct Orders: Sendable {
                 )
             case .choreography: try await self.store.backend.withTransaction(insert)
             }
-            return try await self.accepted(order.orderId, request, context)
+            return try await self.taken(order.orderId)
         } catch let duplicate as OrderStore.Duplicate {
             guard duplicate.isSameRequest else {
                 throw ProblemError(
@@ -79,31 +93,24 @@ struct Orders: Sendable {
                     detail: "This Idempotency-Key came with another order before; use a new key for a new order."
                 )
             }
-            return try await self.accepted(duplicate.orderID, request, context)
+            return try await self.taken(duplicate.orderID)
         }
     }
 
-    private func accepted(
-        _ id: String,
-        _ request: Request,
-        _ context: ParleyRequestContext
-    ) async throws -> Response {
+    private func taken(_ id: String) async throws -> OrderView {
         guard let order = try await self.store.find(id) else {
             throw ProblemError(.internalServerError, code: "order_lost", detail: "Order '\(id)' is not stored.")
         }
-        var response = try order.response(from: request, context: context)
-        response.status = .accepted
-        response.headers[.location] = "/api/v1/orders/\(id)"
-        return response
+        return order
     }
 
     /// Looks up who orders, and what it costs.
     private func complete(_ wanted: OrderRequest) async throws -> SagaOrder {
-        async let user: User? = self.lookUp("/api/v1/users/", wanted.userId, at: .userService)
+        async let user = self.user(wanted.userId)
         let prices = try await withThrowingTaskGroup(of: (String, Product?).self) { group in
             for item in wanted.items {
                 group.addTask {
-                    (item.productId, try await self.lookUp("/api/v1/products/", item.productId, at: .productService))
+                    (item.productId, try await self.product(item.productId))
                 }
             }
             return try await group.reduce(into: [String: Product]()) { $0[$1.0] = $1.1 }
@@ -123,25 +130,41 @@ struct Orders: Sendable {
         )
     }
 
-    private func lookUp<Value: Decodable>(_ path: String, _ id: String, at kind: ServiceKind) async throws -> Value? {
+    private func user(_ id: String) async throws -> Users_V1_User? {
+        do {
+            return try await self.rpc.call(ServiceKind.userService.name, isRepeatable: true) { connection, options in
+                let users = Users_V1_UserService.Client(wrapping: connection)
+                return try await users.getUser(.with { $0.id = id }, options: options)
+            }
+        } catch let error as GRPCCallError {
+            if error.status?.code == .notFound { return nil }
+            throw Self.unavailable(.userService, error.message)
+        }
+    }
+
+    private func product(_ id: String) async throws -> Product? {
         // One path segment, whatever the customer wrote.
         guard let segment = id.addingPercentEncoding(withAllowedCharacters: .alphanumerics), !segment.isEmpty else {
             return nil
         }
         do {
-            let request = HTTPRequest(method: .get, scheme: nil, authority: nil, path: path + segment)
-            let response = try await self.client.send(request, to: kind.name)
+            let path = "/api/v1/products/\(segment)"
+            let request = HTTPRequest(method: .get, scheme: nil, authority: nil, path: path)
+            let response = try await self.client.send(request, to: ServiceKind.productService.name)
             if response.status == .notFound { return nil }
             return try response.successful().decode()
         } catch let error as ServiceClientError {
-            throw ProblemError(
-                .serviceUnavailable,
-                code: "dependency_unavailable",
-                detail:
-                    "The order was not taken, because \(kind.rawValue) does not answer; try again. \(error.message)",
-                headers: [.retryAfter: "1"]
-            )
+            throw Self.unavailable(.productService, error.message)
         }
+    }
+
+    private static func unavailable(_ kind: ServiceKind, _ reason: String) -> ProblemError {
+        ProblemError(
+            .serviceUnavailable,
+            code: "dependency_unavailable",
+            detail: "The order was not taken, because \(kind.rawValue) does not answer; try again. \(reason)",
+            headers: [.retryAfter: "1"]
+        )
     }
 
     private static func unknown(_ what: String, _ id: String) -> ProblemError {
@@ -154,10 +177,16 @@ struct Orders: Sendable {
 
     // MARK: Showing them
 
-    private func show(_ id: String) async throws -> OrderView {
-        guard var order = try await self.store.find(id) else {
+    /// Without its history.
+    func order(_ id: String) async throws -> OrderView {
+        guard let order = try await self.store.find(id) else {
             throw ProblemError(.notFound, code: "order_not_found", detail: "There is no order '\(id.prefix(80))'.")
         }
+        return order
+    }
+
+    private func show(_ id: String) async throws -> OrderView {
+        var order = try await self.order(id)
         let query = SagaQuery(type: OrderSagaDefinition.name, businessKey: id)
         guard let saga = try await self.store.backend.sagas.instances(matching: query).first else {
             return try await self.showFlow(order)
@@ -232,9 +261,6 @@ struct Orders: Sendable {
     private func list(_ request: Request) async throws -> [OrderView] {
         let query = request.uri.queryParameters
         let limit = query["limit"].flatMap { Int($0) } ?? 100
-        guard (1...1_000).contains(limit) else {
-            throw ProblemError(.badRequest, code: "invalid_limit", detail: "limit must be 1 to 1000.")
-        }
         var status: OrderStatus?
         if let text = query["status"] {
             status = OrderStatus(rawValue: String(text).uppercased())
@@ -246,6 +272,13 @@ struct Orders: Sendable {
                 )
             }
         }
+        return try await self.list(status: status, limit: limit)
+    }
+
+    func list(status: OrderStatus?, limit: Int) async throws -> [OrderView] {
+        guard (1...1_000).contains(limit) else {
+            throw ProblemError(.badRequest, code: "invalid_limit", detail: "limit must be 1 to 1000.")
+        }
         return try await self.store.list(status: status, limit: limit)
     }
 }
@@ -255,7 +288,7 @@ extension HTTPField.Name {
 }
 
 extension Assembly {
-    mutating func addOrders(port: Int) async throws {
+    mutating func addOrders(ports: Ports) async throws {
         let logger = self.logger(.orderService)
         let backend = try await self.openDatabase(of: .orderService)
         try await backend.migrate("order-service/1", OrderStore.schema)
@@ -264,9 +297,10 @@ extension Assembly {
         let store = OrderStore(backend: backend)
         let client = ServiceClient(
             configuration: Self.clientConfiguration,
-            resolver: self.registry,
+            resolver: self.resolver,
             logger: logger
         )
+        let rpc = GRPCServiceClient(configuration: Self.rpcConfiguration, resolver: self.rpcResolver, logger: logger)
         let coordinator = SagaCoordinator(
             store: backend.sagas,
             transactions: backend,
@@ -275,6 +309,7 @@ extension Assembly {
         )
         let relay = OutboxRelay(store: backend.outbox, transport: try await self.openBus().transport, logger: logger)
         self.append(client)
+        self.append(rpc)
         self.append(relay)
         // In both styles: orders that a coordinator leads go on after a change to choreography.
         self.append(coordinator)
@@ -297,12 +332,15 @@ extension Assembly {
             store: store,
             coordinator: coordinator,
             client: client,
+            rpc: rpc,
             ids: .shared,
             style: style,
             sagas: SQLiteSagaInspector(backend, logger: logger),
             mirror: try await self.mirrorSagas(of: backend)
         )
-        self.addHTTP(.orderService, port: port, router: orders.router)
+        let rpcs = OrderRPCs(orders: orders, time: SystemTimeSource())
+        let grpc = try self.addGRPC(.orderService, port: ports.grpc, services: [rpcs])
+        self.addHTTP(.orderService, port: ports.http, router: orders.router, grpc: grpc)
     }
 
     /// order-service's own part in the flow, and the monitor that keeps every order's timeline.
@@ -337,6 +375,13 @@ extension Assembly {
         configuration.timeout = .seconds(5)
         configuration.attemptTimeout = .seconds(4)
         configuration.connectTimeout = .seconds(1)
+        return configuration
+    }
+
+    private static var rpcConfiguration: GRPCServiceClient.Configuration {
+        var configuration = GRPCServiceClient.Configuration(name: ServiceKind.orderService.name)
+        configuration.policy.timeout = .seconds(5)
+        configuration.policy.attemptTimeout = .seconds(2)
         return configuration
     }
 

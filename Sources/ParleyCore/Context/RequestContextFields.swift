@@ -25,6 +25,22 @@ public struct RequestContextFields: Sendable {
         causationID: "X-Causation-ID"
     )
 
+    /// The HTTP header that names an instance: in a request the one that is meant, in an answer the one that gives it.
+    /// Not a part of the context, which goes on to the next hop; this ends with the connection.
+    public static let instance = "X-Parley-Instance"
+
+    /// gRPC metadata: HTTP's names in lower case, as HTTP/2 wants them. The deadline goes as `grpc-timeout`.
+    public static let grpc = RequestContextFields(
+        requestID: "x-request-id",
+        caller: "x-service",
+        trace: "traceparent",
+        traceState: "tracestate",
+        timeout: "x-request-timeout-ms",
+        retryBudget: "x-retry-budget",
+        correlationID: "x-correlation-id",
+        causationID: "x-causation-id"
+    )
+
     /// CloudEvents extension attributes: lower-case letters and digits only.
     public static let message = RequestContextFields(
         requestID: "requestid",

@@ -31,7 +31,9 @@ struct LayeredResponder: HTTPResponder {
     }
 }
 
-/// One line per request, when it has been answered.
+/// One line per request, when its answer is known: request id and trace are in the logger's own metadata. Bytes are
+/// those that the heads announce; `-` stands for a body without a length. A handler that streams its body writes it
+/// later.
 struct AccessLogLayer: EdgeLayer {
     let level: Logger.Level
     let time: any TimeSource
@@ -43,13 +45,18 @@ struct AccessLogLayer: EdgeLayer {
     ) async throws -> Response {
         let start = self.time.now
         let response = try await next.respond(to: request, context: context)
+        let end = self.time.now
         context.logger.log(
             level: self.level,
             "request",
             metadata: [
                 "http.method": "\(request.method)", "http.path": "\(request.uri.path)",
                 "http.status": "\(response.status.code)", "caller": "\(context.request.caller ?? "-")",
-                "duration.us": "\(start.duration(to: self.time.now).inMicroseconds)",
+                "duration.us": "\(start.duration(to: end).inMicroseconds)",
+                "request.bytes": "\(request.headers[.contentLength] ?? "-")",
+                "response.bytes": "\(response.body.contentLength.map { "\($0)" } ?? "-")",
+                "deadline.left.ms":
+                    "\(context.request.deadline.map { "\($0.remaining(at: end).inMilliseconds)" } ?? "-")",
             ]
         )
         return response

@@ -64,6 +64,15 @@ extension ProblemError {
         )
     }
 
+    static func misdirected(meant: String) -> ProblemError {
+        ProblemError(
+            .misdirectedRequest,
+            code: "misdirected_request",
+            detail: "The request is meant for another instance than the one at this address; nothing was done.",
+            extra: ["meant": String(meant.prefix(128))]
+        )
+    }
+
     static let deadlinePassed = ProblemError(
         .gatewayTimeout,
         code: "deadline_passed",

@@ -1,0 +1,313 @@
+internal import ParleyCore
+internal import Synchronization
+
+/// One call on its way: what stays the same over its tries.
+struct CallRun<Value: Sendable>: Sendable {
+    let caller: ResilientCaller
+    let lane: ServiceLane
+    let call: Call
+    let key: UInt64?
+    let limits: AttemptLimit
+    let start: ContinuousClock.Instant
+    let targets: @Sendable () async throws -> [CallTarget]
+    let classify: @Sendable (Result<Value, any Error>, Attempt) -> Judgement
+    let attempt: @Sendable (Attempt) async throws -> Value
+
+    /// How a try ended.
+    struct End: Sendable {
+        enum Result: Sendable {
+            case value(Value)
+            case failure(CallFailure.Kind, cause: (any Error)?, retryAfter: Duration?)
+            case cancelled
+        }
+
+        var result: Result
+        var verdict: Verdict
+        var target: CallTarget?
+        /// Of the instance, so that the next try goes elsewhere.
+        var serial: UInt64?
+        var record: CallExplanation.Attempt
+        var instances: Int
+        var clientBudgetLeft: Int?
+
+        /// Whether anybody had work with it. A try for which there was nobody, or no connection, is no load, and its
+        /// repetition elsewhere makes no overload worse: budgets are for the others. (A client with little traffic would
+        /// otherwise fail for the few calls that it takes until the breaker of a dead instance opens.)
+        var wasLoad: Bool {
+            self.target != nil && !(self.verdict.safety == .notSent && self.verdict.health == .ill)
+        }
+    }
+
+    private var time: any TimeSource { self.caller.time }
+
+    /// One after the other.
+    func retried() async throws -> (value: Value, explanation: CallExplanation) {
+        var machine = RetryMachine(
+            policy: self.caller.policy.retry,
+            isRepeatable: self.call.isRepeatable,
+            hopBudget: self.call.context?.retryBudget,
+            deadline: self.limits.deadline
+        )
+        var story = Story(self)
+        var last: End?
+        while true {
+            machine.begin()
+            let end = await self.once(
+                number: machine.attempts,
+                hopBudget: machine.hopBudget,
+                avoiding: story.tried,
+                isHedge: false
+            )
+            if case .cancelled = end.result { throw CancellationError() }
+            story.add(end)
+            // Breakers have opened while this call was at it: what the last try came to says more than that.
+            if case .failure(.unavailable, _, _) = end.result {
+                return try story.finish(last ?? end, machine: machine, stop: .nobodyAvailable, self)
+            }
+            let now = self.time.now
+            let action = machine.ended(
+                end.verdict,
+                at: now,
+                chance: end.verdict.outcome == .retryableFailure ? self.unitChance() : 0,
+                withdraw: { !end.wasLoad || self.lane.withdraw(at: now) }
+            )
+            switch action {
+            case .stop(let reason):
+                return try story.finish(end, machine: machine, stop: reason, self)
+            case .retry(let delay):
+                last = end
+                self.caller.onEvent(.retry(service: self.call.service, attempt: machine.attempts, delay: delay))
+                if delay > .zero { try await self.time.sleep(until: now.advanced(by: delay)) }
+            }
+        }
+    }
+
+    private func unitChance() -> Double { self.lane.state.withLock { $0.unitChance() } }
+
+    /// Chooses an instance, asks it, and tells everybody what came of it.
+    func once(
+        number: Int,
+        hopBudget: Int?,
+        avoiding tried: [UInt64],
+        isHedge: Bool,
+        onPick: (UInt64) -> Void = { _ in }
+    ) async -> End {
+        let targets: [CallTarget]
+        do { targets = try await self.targets() } catch {
+            if Task.isCancelled { return self.nobodyAsked(number, .cancelled, note: "cancelled") }
+            return self.nobodyAsked(
+                number,
+                .failure(.resolverFailed, cause: error, retryAfter: nil),
+                note: "its instances could not be looked up"
+            )
+        }
+        let began = self.time.now
+        // The pick counts the try with the breaker and the balancer in the same step: nobody else can take the last
+        // place of a half-open breaker in between.
+        let (pick, instances) = self.lane.state.withLock { state in
+            state.pool.update(targets)
+            let chance = state.chance()
+            return (state.pool.pick(avoiding: tried, key: self.key, at: began, chance: chance), state.pool.count)
+        }
+        switch pick {
+        case .nobody:
+            return self.nobodyAsked(
+                number,
+                .failure(.nobody, cause: nil, retryAfter: nil),
+                note: "no instance is known"
+            )
+        case .unavailable(let until):
+            let wait = until.map { max(.zero, began.duration(to: $0)) }
+            var end = self.nobodyAsked(
+                number,
+                .failure(.unavailable, cause: nil, retryAfter: wait),
+                note: "no instance may be called"
+            )
+            end.instances = instances
+            return end
+        case .picked(let ticket):
+            onPick(ticket.serial)
+            return await self.ask(ticket, number, hopBudget, isHedge: isHedge, began: began, instances: instances)
+        }
+    }
+
+    private func ask(
+        _ ticket: InstancePool.Ticket,
+        _ number: Int,
+        _ hopBudget: Int?,
+        isHedge: Bool,
+        began: ContinuousClock.Instant,
+        instances: Int
+    ) async -> End {
+        // The attempt timeout: below the breaker, which must see that it happened.
+        let limit = self.limits.limit(at: began)
+        let attempt = Attempt(
+            target: ticket.target,
+            number: number,
+            limit: limit,
+            deadline: self.limits.deadline,
+            hopBudget: hopBudget,
+            blamesTimeout: self.limits.blamesInstance(began: began, limit: limit)
+        )
+        let result: End.Result
+        let judgement: Judgement
+        do {
+            let value = try await self.attempt(attempt)
+            judgement = self.classify(.success(value), attempt)
+            result = .value(value)
+        } catch {
+            if Task.isCancelled {
+                judgement = Judgement(.cancelled, note: "cancelled")
+                result = .cancelled
+            } else {
+                judgement = self.classify(.failure(error), attempt)
+                result = .failure(.attemptFailed, cause: error, retryAfter: judgement.verdict.retryAfter)
+            }
+        }
+        let now = self.time.now
+        let (changes, budget) = self.lane.state.withLock { state in
+            let chance = state.unitChance()
+            let changes = state.pool.end(ticket, judgement.verdict.health, at: now, chance: chance)
+            return (changes, state.budget?.left(at: now))
+        }
+        for change in changes { self.caller.onEvent(.changed(service: self.call.service, change)) }
+        return End(
+            result: result,
+            verdict: judgement.verdict,
+            target: ticket.target,
+            serial: ticket.serial,
+            record: CallExplanation.Attempt(
+                number: number,
+                instance: ticket.target.id,
+                endpoint: ticket.target.endpoint.description,
+                begunAfterMicroseconds: self.start.duration(to: began).inMicroseconds,
+                tookMicroseconds: began.duration(to: now).inMicroseconds,
+                outcome: judgement.verdict.outcome,
+                health: judgement.verdict.health,
+                breaker: ticket.breaker,
+                isHedge: isHedge,
+                note: judgement.note
+            ),
+            instances: instances,
+            clientBudgetLeft: budget
+        )
+    }
+
+    private func nobodyAsked(_ number: Int, _ result: End.Result, note: String) -> End {
+        let now = self.time.now
+        return End(
+            result: result,
+            verdict: .nobody,
+            target: nil,
+            serial: nil,
+            record: CallExplanation.Attempt(
+                number: number,
+                instance: nil,
+                endpoint: nil,
+                begunAfterMicroseconds: self.start.duration(to: now).inMicroseconds,
+                tookMicroseconds: 0,
+                outcome: .retryableFailure,
+                health: .unknown,
+                breaker: .closed,
+                isHedge: false,
+                note: note
+            ),
+            instances: 0,
+            clientBudgetLeft: self.lane.state.withLock { $0.budget?.left(at: now) }
+        )
+    }
+
+    /// The error of a call that was not begun.
+    func refusal(_ refusal: ServiceLane.Refusal) -> CallFailure {
+        let kind: CallFailure.Kind
+        let stop: StopReason
+        var retryAfter: Duration?
+        switch refusal {
+        case .deadline, .cancelled: (kind, stop) = (.deadlinePassed, .deadline)
+        case .tooManyCalls: (kind, stop) = (.tooManyCalls, .tooManyCalls)
+        case .rateLimited(let wait):
+            (kind, stop) = (.rateLimited, .rateLimited)
+            retryAfter = wait
+        }
+        var explanation = CallExplanation(service: self.call.service.description, stop: stop)
+        let now = self.time.now
+        explanation.tookMicroseconds = self.start.duration(to: now).inMicroseconds
+        explanation.waitedMicroseconds = explanation.tookMicroseconds
+        explanation.hopBudgetLeft = self.call.context?.retryBudget
+        let (considered, instances, budget) = self.lane.state.withLock {
+            ($0.pool.considered(at: now), $0.pool.count, $0.budget?.left(at: now))
+        }
+        explanation.considered = considered
+        explanation.instances = instances
+        explanation.clientBudgetLeft = budget
+        return CallFailure(
+            kind: kind,
+            retry: .notSent,
+            target: nil,
+            retryAfter: retryAfter,
+            cause: nil,
+            attempts: 0,
+            explanation: explanation
+        )
+    }
+}
+
+/// What is to be told of a call, while it goes on.
+struct Story<Value: Sendable> {
+    private var explanation: CallExplanation
+    private let entered: ContinuousClock.Instant
+    /// Instances that this call has failed at, the last one last.
+    private(set) var tried: [UInt64] = []
+
+    init(_ run: CallRun<Value>) {
+        self.explanation = CallExplanation(service: run.call.service.description)
+        self.entered = run.caller.time.now
+        self.explanation.waitedMicroseconds = run.start.duration(to: self.entered).inMicroseconds
+        // Not even a wait: the way through the stages.
+        if self.explanation.waitedMicroseconds < 100 { self.explanation.waitedMicroseconds = 0 }
+    }
+
+    mutating func add(_ end: CallRun<Value>.End) {
+        self.explanation.attempts.append(end.record)
+        self.explanation.instances = max(end.instances, self.explanation.instances)
+        self.explanation.clientBudgetLeft = end.clientBudgetLeft
+        if let serial = end.serial, end.verdict.outcome != .success {
+            self.tried.removeAll { $0 == serial }
+            self.tried.append(serial)
+        }
+    }
+
+    /// - Parameter end: the try whose outcome is the call's.
+    mutating func finish(
+        _ end: CallRun<Value>.End,
+        machine: RetryMachine,
+        stop: StopReason,
+        _ run: CallRun<Value>
+    ) throws -> (value: Value, explanation: CallExplanation) {
+        let now = run.caller.time.now
+        self.explanation.stop = stop
+        self.explanation.hopBudgetLeft = machine.hopBudget
+        self.explanation.tookMicroseconds = run.start.duration(to: now).inMicroseconds
+        if end.verdict.outcome != .success {
+            self.explanation.considered = run.lane.state.withLock { $0.pool.considered(at: now) }
+        }
+        switch end.result {
+        case .value(let value):
+            return (value, self.explanation)
+        case .cancelled:
+            throw CancellationError()
+        case .failure(let kind, let cause, let retryAfter):
+            // One try that may have been carried out decides for all of them.
+            let retry = end.verdict.safety
+            throw CallFailure(
+                kind: kind,
+                retry: retry == .notSent && machine.mayHaveRun ? .mayHaveRun : retry,
+                target: end.target,
+                retryAfter: retryAfter,
+                cause: cause,
+                attempts: machine.attempts,
+                explanation: self.explanation
+            )
+        }
+    }
+}
