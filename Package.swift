@@ -244,8 +244,10 @@ let package = Package(
         .executableTarget(
             name: "parley",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyOps",
+                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyOps",
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("UnixSignals", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -254,7 +256,7 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
                 "ParleyRESP", "ParleyRabbitMQ", "ParleyRedis", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
-                "ParleyGRPC", "ParleyResilience", "ParleyOps", product("GRPCCore", "grpc-swift-2"),
+                "ParleyGRPC", "ParleyResilience", "ParleyRegistry", "ParleyOps", product("GRPCCore", "grpc-swift-2"),
                 product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
@@ -427,6 +429,8 @@ let package = Package(
                 product("AsyncHTTPClient", "async-http-client"), product("Hummingbird", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("Tracing", "swift-distributed-tracing"),
+                product("InMemoryTracing", "swift-distributed-tracing"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -471,6 +475,7 @@ let package = Package(
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleySQLite", "ParleyRegistry", "ParleyTestKit",
                 "HTTPTestSupport", "ProcessTestSupport", product("AsyncHTTPClient", "async-http-client"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOEmbedded", "swift-nio"),
                 product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
                 product("NIOEmbedded", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),

@@ -1,7 +1,7 @@
 public import ParleyCore
 
-/// Asks several resolvers in turn, until one knows an instance: for systems of which a part is in a registry and the rest
-/// at fixed addresses.
+/// Asks several resolvers in turn, until one knows an instance: for systems of which a part is in a registry and the
+/// rest at fixed addresses.
 public struct FallbackResolver: ServiceResolver {
     private let resolvers: [any ServiceResolver]
 

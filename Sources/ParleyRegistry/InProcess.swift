@@ -13,54 +13,13 @@ extension Registry {
     ///
     /// An instance that was registered here has no check: it counts as healthy until it is deregistered.
     public var registrar: any ServiceRegistrar {
-        RegistryRegistrar(engine: self.engine, configuration: self.configuration)
+        RegistryRegistrar(engine: self.engine, configuration: self.configuration, healthPath: nil)
     }
 
-    /// What a ``DNSServer`` answers from: the same state.
-    public var dnsSource: any RegistryDNSSource { RegistryNames(engine: self.engine) }
-}
-
-private struct RegistryNames: RegistryDNSSource {
-    let engine: RegistryEngine
-
-    func instances(ofService name: String) -> [RegistryDNSInstance] {
-        self.engine.read { machine in machine.instances(of: name) }.map { view in
-            RegistryDNSInstance(
-                service: view.service.name,
-                address: view.service.address,
-                port: view.service.port,
-                tags: view.service.tags,
-                weights: RegistryDNSInstance.Weights(
-                    passing: view.service.passingWeight,
-                    warning: view.service.warningWeight
-                ),
-                status: view.status.health,
-                node: view.node.dns
-            )
-        }
-    }
-
-    func node(named name: String) -> RegistryDNSNode? { self.engine.read { machine in machine.node(named: name) }?.dns }
-
-    func names(at address: String) -> RegistryDNSNames {
-        let (nodes, services) = self.engine.read { machine in machine.names(at: address) }
-        return RegistryDNSNames(nodes: nodes, services: services)
-    }
-}
-
-extension CheckStatus {
-    fileprivate var health: HealthStatus {
-        switch self {
-        case .passing: .passing
-        case .warning: .warning
-        case .critical: .critical
-        }
-    }
-}
-
-extension NodeRecord {
-    fileprivate var dns: RegistryDNSNode {
-        RegistryDNSNode(name: self.name, address: self.address, meta: self.meta ?? [:])
+    /// As ``registrar``, with a check that anybody can see: each second the instance is asked for `healthPath` over
+    /// HTTP. One that fails is critical, and deregistered after ``RegistryConfiguration/minimumDeregisterAfter``.
+    public func registrar(healthPath: String) -> any ServiceRegistrar {
+        RegistryRegistrar(engine: self.engine, configuration: self.configuration, healthPath: healthPath)
     }
 }
 
@@ -68,8 +27,10 @@ private struct RegistryResolver: ServiceResolver {
     let engine: RegistryEngine
 
     func resolve(_ service: ServiceName) async throws -> [ServiceInstance] {
-        let found = self.engine.read { machine in machine.instances(of: service.description) }
-        return found.filter { $0.status != .critical }.map { view in
+        let found = self.engine.read { machine in
+            machine.instances(of: service.description).filter { $0.status != .critical }
+        }
+        return found.map { view in
             ServiceInstance(
                 id: view.service.id,
                 service: service,
@@ -78,7 +39,7 @@ private struct RegistryResolver: ServiceResolver {
                     port: view.service.port
                 ),
                 tags: view.service.tags,
-                metadata: view.service.meta
+                registeredMetadata: view.service.meta
             )
         }
     }
@@ -87,17 +48,30 @@ private struct RegistryResolver: ServiceResolver {
 private struct RegistryRegistrar: ServiceRegistrar {
     let engine: RegistryEngine
     let configuration: RegistryConfiguration
+    let healthPath: String?
 
     func register(_ instance: ServiceInstance) async throws {
         var definition = ConsulServiceDefinition(name: instance.service.description, id: instance.id)
         definition.address = instance.endpoint.host
         definition.port = instance.endpoint.port
         definition.tags = instance.tags
-        definition.meta = instance.metadata
+        definition.meta = instance.registeredMetadata
+        if let healthPath {
+            var check = ConsulCheckDefinition()
+            check.http = "http://\(instance.endpoint)\(healthPath)"
+            check.interval = .seconds(1)
+            check.timeout = .seconds(5)
+            // Once may be a busy machine.
+            check.failuresBeforeCritical = 2
+            // It registers because it serves.
+            check.status = "passing"
+            check.deregisterCriticalServiceAfter = .seconds(60)
+            definition.check = check
+        }
         do {
-            let (service, _) = try ServiceValidation(configuration: self.configuration).service(definition)
+            let (service, checks) = try ServiceValidation(configuration: self.configuration).service(definition)
             try await self.engine.durableChange { machine throws(RegistryStateMachine.Refusal) in
-                try machine.register(service, checks: [])
+                try machine.register(service, checks: checks)
             }
         } catch let error as APIError {
             throw DiscoveryError(

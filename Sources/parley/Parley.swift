@@ -16,6 +16,7 @@ struct Parley: AsyncParsableCommand {
               parley pending order-events notification-service --bus redis://localhost:6379
               parley dead-letters list --json
               parley sagas list --status stuck
+              parley registry                a service registry that speaks Consul's HTTP API and DNS
 
             Without --bus, the bus is ./data/bus.db. Colours are used on a terminal, unless NO_COLOR is set.
             Shell completion: parley --generate-completion-script bash > /etc/bash_completion.d/parley
@@ -23,6 +24,7 @@ struct Parley: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             RabbitMQ.self, Queues.self, Consumers.self, Streams.self, Pending.self, DeadLetters.self, Sagas.self,
+            RegistryCommand.self,
         ]
     )
 }

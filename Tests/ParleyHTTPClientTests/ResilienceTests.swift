@@ -1,11 +1,13 @@
 internal import HTTPTestSupport
 internal import HTTPTypes
+internal import InMemoryTracing
 internal import ParleyCore
 internal import ParleyDiscovery
 internal import ParleyHTTPClient
 internal import ParleyResilience
 internal import Synchronization
 internal import Testing
+internal import Tracing
 
 /// What many calls came to.
 private final class Tally: Sendable {
@@ -204,11 +206,34 @@ private final class Tally: Sendable {
                     configure: { $0.policy.hedge = HedgePolicy(delay: .milliseconds(20)) },
                     { client in
                         let answer = try await client.send(makeRequest(), to: target)
-                        #expect(answer.endpoint == second && answer.explanation.attempts.first?.isHedge == true)
+                        #expect(answer.endpoint == second && answer.attempts == 2)
+                        #expect(answer.explanation.attempts.map(\.isHedge) == [false, true])
                     }
                 )
             }
         }
+    }
+
+    @Test func aCallIsOneSpanWhateverItsTries() async throws {
+        let tracer = InMemoryTracer()
+        try await withTracer(tracer) {
+            let refused = try await unusedEndpoint()
+            try await FaultServer.with { good, _ in
+                try await withClient(to: [refused, good]) { client in
+                    _ = try await client.send(makeRequest(), to: target)
+                }
+                let error = try await withClient(to: [refused], configure: { $0.maxAttempts = 1 }) { client in
+                    await failure { try await client.send(makeRequest(), to: target) }
+                }
+                #expect(error?.code == .connectFailed)
+            }
+        }
+        // The HTTP library has one of its own for each try.
+        let spans = tracer.finishedSpans.filter { $0.operationName == "call user-service" }
+        #expect(spans.count == 2)
+        #expect(spans.first?.attributes.get("call.attempts") == .int64(2))
+        #expect(spans.first?.errors.isEmpty == true && spans.last?.errors.count == 1)
+        #expect(spans.last?.attributes.get("error.type") == .string("connectFailed"))
     }
 
     @Test func callsWithOneAffinityGoToOneInstance() async throws {

@@ -171,6 +171,15 @@ import Testing
                     ServiceInstance(id: "u3", service: "x", endpoint: Endpoint(host: "0.0.0.0", port: 1))
                 )
             }
+            let names = running.registry.names
+            let shown = try #require(names.instances(ofService: "USER-service").first)
+            #expect(shown.weights.warning == 1 && shown.status == .warning && shown.node.address == "127.0.0.1")
+            #expect(names.instances(ofService: "unknown").isEmpty)
+            #expect(names.node(named: local.uppercased())?.address == "127.0.0.1")
+            #expect(names.node(named: "unknown") == nil)
+            let here = names.names(at: "127.0.0.1")
+            #expect(here.nodes == [local] && here.services.contains("user-service"))
+            #expect(names.names(at: "10.9.9.9") == RegistryDNSNames())
         }
     }
 
@@ -181,7 +190,7 @@ import Testing
                  "Weights": {"Passing": 10, "Warning": 2}, "Check": {"TTL": "60s", "Status": "warning"}}
                 """
             try await running.put("/v1/agent/service/register", body)
-            let source = running.registry.dnsSource
+            let source = running.registry.names
             let found = source.instances(ofService: "WEB")
             #expect(found.map(\.weights) == [RegistryDNSInstance.Weights(passing: 10, warning: 2)])
             #expect(found.map(\.status) == [.warning])
@@ -189,7 +198,7 @@ import Testing
             #expect(source.node(named: local.uppercased())?.name == local)
             #expect(source.node(named: "unknown") == nil)
             #expect(source.names(at: "2001:db8::1") == RegistryDNSNames(services: ["web"]))
-            #expect(source.names(at: "127.0.0.1") == RegistryDNSNames(nodes: [local]))
+            #expect(source.names(at: "127.0.0.1") == RegistryDNSNames(nodes: [local], services: ["consul"]))
             try await running.put("/v1/agent/service/register", #"{"ID": "w1", "Name": "web", "Address": "10.0.0.1"}"#)
             #expect(source.names(at: "2001:db8::1") == RegistryDNSNames())
             #expect(source.names(at: "10.0.0.1") == RegistryDNSNames(services: ["web"]))

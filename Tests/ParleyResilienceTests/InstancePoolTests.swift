@@ -80,6 +80,13 @@ internal import Testing
         }
         #expect(until == at(.seconds(5)))
         #expect(pool.considered(at: at(.seconds(2))).map(\.standing) == [.open, .open])
+        // The first is being tried: when that ends, nobody knows; the second comes back by itself.
+        #expect(self.pick(&pool, at: .seconds(5))?.target.id == "i-1")
+        guard case .unavailable(let next) = pool.pick(avoiding: [], key: nil, at: at(.seconds(5)), chance: 1) else {
+            Issue.record("the one that may be called is being tried")
+            return
+        }
+        #expect(next == at(.seconds(6)))
     }
 
     @Test func belowThePanicThresholdEverybodyIsCalled() {

@@ -263,7 +263,8 @@ private final class Script: Sendable {
         self.clock.advance(by: .milliseconds(100))
         let (value, explanation) = try await result
         #expect(value == 200 && script.instances == ["i-1", "i-2"])
-        #expect(explanation.attempts.map(\.isHedge) == [true] && explanation.attempts.map(\.number) == [2])
+        #expect(explanation.attempts.map(\.isHedge) == [false, true])
+        #expect(explanation.attempts.map(\.note) == ["cancelled", "200"])
         // The slow one was cancelled, which says nothing about it, and is not under way any more.
         let instances = caller.snapshot().services.first?.instances
         #expect(instances?.map(\.inFlight) == [0, 0] && instances?.map(\.breaker) == [.closed, .closed])

@@ -6,6 +6,7 @@ internal import Synchronization
 final class Announcements: Sendable {
     private let expected: Set<ServiceKind>
     private let expectedGRPC: Set<ServiceKind>
+    private let expectsRegistry: Bool
     private let asJSON: Bool
     private let dataFolder: String
     private let addresses = Mutex(Addresses())
@@ -13,11 +14,14 @@ final class Announcements: Sendable {
     private struct Addresses {
         var http: [ServiceKind: Endpoint] = [:]
         var grpc: [ServiceKind: Endpoint] = [:]
+        var registry: Endpoint?
+        var dns: Endpoint?
     }
 
-    init(expected: Set<ServiceKind>, asJSON: Bool, dataFolder: String) {
+    init(expected: Set<ServiceKind>, registry: Bool, asJSON: Bool, dataFolder: String) {
         self.expected = expected
         self.expectedGRPC = expected.filter { $0.defaultGRPCPort != nil }
+        self.expectsRegistry = registry
         self.asJSON = asJSON
         self.dataFolder = dataFolder
     }
@@ -30,11 +34,15 @@ final class Announcements: Sendable {
         self.add { $0.grpc[kind] = endpoint }
     }
 
+    func registryListening(at endpoint: Endpoint) { self.add { $0.registry = endpoint } }
+    func dnsListening(at endpoint: Endpoint) { self.add { $0.dns = endpoint } }
+
     private func add(_ change: (inout Addresses) -> Void) {
         let all: Addresses? = self.addresses.withLock { addresses in
             change(&addresses)
             let isAll =
                 addresses.http.count == self.expected.count && addresses.grpc.count == self.expectedGRPC.count
+                && (!self.expectsRegistry || addresses.registry != nil && addresses.dns != nil)
             return isAll ? addresses : nil
         }
         guard let all else { return }
@@ -45,6 +53,8 @@ final class Announcements: Sendable {
     private static func json(_ addresses: Addresses) -> String {
         var named = Dictionary(uniqueKeysWithValues: addresses.http.map { ($0.rawValue, "http://\($1)") })
         for (kind, endpoint) in addresses.grpc { named["\(kind.rawValue)-grpc"] = "\(endpoint)" }
+        if let endpoint = addresses.registry { named["registry"] = "http://\(endpoint)" }
+        if let endpoint = addresses.dns { named["dns"] = "\(endpoint)" }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(named) else { return "{}" }
@@ -61,6 +71,9 @@ final class Announcements: Sendable {
                 "  " + kind.rawValue.padding(toLength: 22, withPad: " ", startingAt: 0) + "http://\(endpoint)\(grpc)"
             )
         }
+        if let registry = addresses.registry, let dns = addresses.dns {
+            lines.append("  registry              http://\(registry)   DNS \(dns)")
+        }
         lines.append("  data".padding(toLength: 24, withPad: " ", startingAt: 0) + self.dataFolder)
         guard let gateway = addresses.http[.gateway] else { return lines.joined(separator: "\n") }
         lines += [
@@ -69,6 +82,14 @@ final class Announcements: Sendable {
                 + #"-d '{"userId":"1","items":[{"productId":"1","quantity":2}]}'"#,
             "  curl -s \(gateway)/api/v1/orders/<id>          # PENDING, then CONFIRMED, with its history",
             "  curl -s \(gateway)/health",
+        ]
+        if let registry = addresses.registry, let dns = addresses.dns {
+            lines += [
+                "  curl -s 'http://\(registry)/v1/health/service/user-service?passing=true'",
+                "  dig @\(dns.host) -p \(dns.port) user-service.service.consul",
+            ]
+        }
+        lines += [
             "",
             "  product 3 is out of stock; the card 4000000000000002 is declined (\"card\" in the order).",
             "  Ctrl-C stops; everything is kept in \(self.dataFolder).",

@@ -5,17 +5,19 @@ internal import ParleyDiscovery
 internal import ParleyGRPC
 internal import ParleyGateway
 internal import ParleyHTTPServer
+internal import ParleyRegistry
 internal import ParleySQLite
 internal import ServiceLifecycle
 
 /// Puts services together: the composition root, where the backends are chosen and everything is handed what it needs.
 struct Assembly {
     let settings: Settings
-    let registry = InProcessRegistry()
+    /// Who is told where the services are.
+    private var registrar: any ServiceRegistrar
     /// Where the services answer HTTP.
-    let resolver: any ServiceResolver
+    private(set) var resolver: any ServiceResolver
     /// Where they answer gRPC.
-    let rpcResolver: any ServiceResolver
+    private(set) var rpcResolver: any ServiceResolver
     let announcements: Announcements
     /// A service that runs alone takes `DB_URL` from the environment.
     let isAlone: Bool
@@ -27,8 +29,10 @@ struct Assembly {
         self.settings = settings
         self.isAlone = isAlone
         self.announcements = announcements
-        self.resolver = FallbackResolver([self.registry, try settings.addresses()])
-        self.rpcResolver = FallbackResolver([self.registry, try settings.rpcAddresses()])
+        let registry = InProcessRegistry()
+        self.registrar = registry
+        self.resolver = FallbackResolver([registry, try settings.addresses()])
+        self.rpcResolver = FallbackResolver([registry, try settings.rpcAddresses()])
     }
 
     /// - Parameter ports: 0 for a free one.
@@ -43,6 +47,26 @@ struct Assembly {
         case .notificationService: try await self.addNotifications(port: port)
         case .gateway: try self.addGateway(port: port)
         }
+    }
+
+    /// A registry in this process, which the services register with and are found by.
+    ///
+    /// It is kept in memory: all that it knows is in this process, or registers again by itself.
+    mutating func addRegistry(httpPort: Int, dnsPort: Int) async throws {
+        let logger = self.settings.logger("registry")
+        let registry = try await Registry(
+            RegistryConfiguration(host: self.settings.host, port: httpPort),
+            onListening: { [announcements] in announcements.registryListening(at: $0) },
+            logger: logger
+        )
+        var names = DNSServer.Configuration(nodeName: registry.configuration.nodeName)
+        names.host = self.settings.host
+        names.port = dnsPort
+        let dns = try DNSServer(configuration: names, source: registry.names, logger: logger)
+        self.services += [registry, dns, DNSAnnouncement(dns: dns, announcements: self.announcements)]
+        self.registrar = registry.registrar(healthPath: "/health/ready")
+        self.resolver = FallbackResolver([registry.resolver, try self.settings.addresses()])
+        self.rpcResolver = FallbackResolver([registry.resolver, try self.settings.rpcAddresses()])
     }
 
     mutating func append(_ service: any Service) { self.services.append(service) }
@@ -97,7 +121,7 @@ struct Assembly {
                 configuration: configuration,
                 router: router,
                 health: health,
-                registrar: self.registry,
+                registrar: self.registrar,
                 metadata: { id in
                     guard let grpc else { return [:] }
                     grpc.identify(as: id)
@@ -138,4 +162,15 @@ struct Assembly {
 struct Ports {
     var http: Int
     var grpc: Int
+}
+
+/// Says where DNS is answered, once it is.
+private struct DNSAnnouncement: Service {
+    let dns: DNSServer
+    let announcements: Announcements
+
+    func run() async throws {
+        if let endpoint = try? await self.dns.endpoint() { self.announcements.dnsListening(at: endpoint) }
+        try? await gracefulShutdown()
+    }
 }

@@ -11,11 +11,20 @@ enum Runner {
         kinds: [ServiceKind],
         isAlone: Bool,
         asJSON: Bool,
+        registryPorts: (http: Int, dns: Int)? = nil,
         ports: (ServiceKind) -> Ports
     ) async throws {
         do {
-            let announcements = Announcements(expected: Set(kinds), asJSON: asJSON, dataFolder: settings.data)
+            let announcements = Announcements(
+                expected: Set(kinds),
+                registry: registryPorts != nil,
+                asJSON: asJSON,
+                dataFolder: settings.data
+            )
             var assembly = try Assembly(settings: settings, isAlone: isAlone, announcements: announcements)
+            if let registryPorts {
+                try await assembly.addRegistry(httpPort: registryPorts.http, dnsPort: registryPorts.dns)
+            }
             for kind in kinds { try await assembly.add(kind, ports: ports(kind)) }
             var configuration = ServiceGroupConfiguration(
                 services: assembly.services.map { .init(service: $0) },

@@ -31,6 +31,9 @@ struct Up: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Leave a service out; may be given several times.", valueName: "service"))
     var without: [ServiceKind] = []
 
+    @Flag(help: "Without the registry (Consul's HTTP API on 8500, DNS on 8600).")
+    var withoutRegistry = false
+
     @Flag(help: "Print the addresses as JSON.")
     var json = false
 
@@ -40,7 +43,13 @@ struct Up: AsyncParsableCommand {
 
     func run() async throws {
         let kinds = ServiceKind.allCases.filter { !self.without.contains($0) }
-        try await Runner.run(settings: self.settings, kinds: kinds, isAlone: false, asJSON: self.json) { kind in
+        try await Runner.run(
+            settings: self.settings,
+            kinds: kinds,
+            isAlone: false,
+            asJSON: self.json,
+            registryPorts: self.withoutRegistry ? nil : self.ephemeralPorts ? (0, 0) : (8_500, 8_600)
+        ) { kind in
             if self.ephemeralPorts { return Ports(http: 0, grpc: 0) }
             return Ports(http: kind == .gateway ? self.port : kind.defaultPort, grpc: kind.defaultGRPCPort ?? 0)
         }
@@ -54,7 +63,7 @@ struct SingleServiceOptions: ParsableArguments {
     @Option(help: "Port; 0 takes a free one. The default is the service's own.")
     var port: Int?
 
-    @Option(help: "Port for gRPC, where the service has it; 0 takes a free one. Or GRPC_PORT.")
+    @Option(help: "Port for gRPC, where the service has it; 0 takes a free one, as with --port 0. Or GRPC_PORT.")
     var grpcPort: Int?
 
     @Flag(help: "Print the address as JSON.")
@@ -67,7 +76,8 @@ struct SingleServiceOptions: ParsableArguments {
 
     func grpcPort(of kind: ServiceKind) throws -> Int {
         let variable = ProcessInfo.processInfo.environment["GRPC_PORT"]
-        let port = self.grpcPort ?? variable.map { Int($0) ?? -1 } ?? kind.defaultGRPCPort ?? 0
+        let ownPort = self.port == 0 ? 0 : kind.defaultGRPCPort
+        let port = self.grpcPort ?? variable.map { Int($0) ?? -1 } ?? ownPort ?? 0
         guard (0...65_535).contains(port) else {
             throw ValidationError("\(self.grpcPort == nil ? "GRPC_PORT" : "--grpc-port") must be 0 to 65535")
         }

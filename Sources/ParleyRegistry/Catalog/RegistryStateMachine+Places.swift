@@ -10,8 +10,18 @@ extension RegistryStateMachine {
     /// - Parameter address: IPv4, or IPv6 in its shortest form.
     /// - Returns: The names of the nodes and of the services, sorted, each once.
     func names(at address: String) -> (nodes: [String], services: [String]) {
-        let services = Set((self.servicesAt[address] ?? []).compactMap { self.services[$0]?.name })
-        return ((self.nodesAt[address] ?? []).sorted(), services.sorted())
+        let nodes = self.nodesAt[address] ?? []
+        var services = Set((self.servicesAt[address] ?? []).compactMap { self.services[$0]?.name })
+        // Those without an address of their own are where their node is.
+        for node in nodes {
+            for id in self.servicesOfNode[node] ?? [] {
+                guard let service = self.services[NodeItemKey(node: node, id: id)], service.address.isEmpty else {
+                    continue
+                }
+                services.insert(service.name)
+            }
+        }
+        return (nodes.sorted(), services.sorted())
     }
 
     mutating func list(_ service: ServiceRecord) {

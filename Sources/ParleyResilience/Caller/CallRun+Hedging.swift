@@ -12,7 +12,7 @@ private final class PickedInstances: Sendable {
 
 extension CallRun {
     private enum Event: Sendable {
-        case ended(End)
+        case ended(AttemptEnd, Value?)
         case timer
     }
 
@@ -33,40 +33,33 @@ extension CallRun {
         var story = Story(self)
         let picked = PickedInstances()
         return try await withThrowingTaskGroup(of: Event.self) { group in
-            // Whoever comes second is cancelled, and says so to breaker and balancer before the group ends.
-            defer { group.cancelAll() }
             counts.begin()
             hedge.start(at: self.caller.time.now)
             self.add(counts, picked, isHedge: false, to: &group)
             self.addTimer(hedge.nextStart, to: &group)
-            var last: End?
-            while let event = try await group.next() {
+            var last: (end: AttemptEnd, value: Value?)?
+            var verdict: (end: AttemptEnd, value: Value?, stop: StopReason)?
+            while verdict == nil, let event = try await group.next() {
                 let now = self.caller.time.now
                 switch event {
-                case .ended(let end):
+                case .ended(let end, let value):
                     if case .cancelled = end.result { throw CancellationError() }
                     story.add(end)
                     if case .failure(.unavailable, _, _) = end.result {
-                        if hedge.foundNobody() {
-                            return try story.finish(last ?? end, machine: counts, stop: .nobodyAvailable, self)
-                        }
+                        if hedge.foundNobody() { verdict = (last?.end ?? end, last?.value, .nobodyAvailable) }
                         continue
                     }
-                    last = end
+                    last = (end, value)
                     _ = counts.ended(end.verdict, at: now, chance: 0, withdraw: { false })
-                    if case .finish(let reason) = hedge.ended(end.verdict, at: now) {
-                        return try story.finish(end, machine: counts, stop: reason, self)
+                    switch hedge.ended(end.verdict, at: now) {
+                    case .finish(let reason): verdict = (end, value, reason)
+                    case .goOn: self.addTimer(hedge.nextStart, to: &group)
                     }
-                    self.addTimer(hedge.nextStart, to: &group)
                 case .timer:
                     // One that an earlier outcome has put off, or brought forward.
                     guard hedge.isDue(at: now) else { continue }
-                    let reason: StopReason? =
-                        counts.hopBudget == 0
-                        ? .hopBudgetSpent : self.lane.withdraw(at: now) ? nil : .clientBudgetSpent
-                    if let reason {
-                        guard hedge.refuse(reason) else { continue }
-                        if let last { return try story.finish(last, machine: counts, stop: reason, self) }
+                    if let reason = self.refusal(of: counts, at: now) {
+                        if hedge.refuse(reason), let last { verdict = (last.end, last.value, reason) }
                         continue
                     }
                     let isHedge = hedge.running > 0
@@ -77,8 +70,23 @@ extension CallRun {
                     self.addTimer(hedge.nextStart, to: &group)
                 }
             }
-            throw CancellationError()
+            guard let verdict else { throw CancellationError() }
+            // Whoever comes second is cancelled; it says so to breaker and balancer, and is a part of the story.
+            group.cancelAll()
+            while let event = await group.nextResult() {
+                guard case .success(.ended(let end, _)) = event else { continue }
+                story.add(end)
+            }
+            return try self.result(
+                verdict.value,
+                story.finish(verdict.end, machine: counts, stop: verdict.stop, self)
+            )
         }
+    }
+
+    private func refusal(of counts: RetryMachine, at now: ContinuousClock.Instant) -> StopReason? {
+        if counts.hopBudget == 0 { return .hopBudgetSpent }
+        return self.lane.withdraw(at: now) ? nil : .clientBudgetSpent
     }
 
     private func add(
@@ -89,15 +97,14 @@ extension CallRun {
     ) {
         let (number, hopBudget) = (counts.attempts, counts.hopBudget)
         group.addTask {
-            .ended(
-                await self.once(
-                    number: number,
-                    hopBudget: hopBudget,
-                    avoiding: picked.serials,
-                    isHedge: isHedge,
-                    onPick: { picked.add($0) }
-                )
+            let (end, value) = await self.once(
+                number: number,
+                hopBudget: hopBudget,
+                avoiding: picked.serials,
+                isHedge: isHedge,
+                onPick: { picked.add($0) }
             )
+            return .ended(end, value)
         }
     }
 

@@ -1,6 +1,32 @@
 internal import ParleyCore
 internal import Synchronization
 
+/// How a try ended, but for its value: concrete, because what is generic in a generic function costs a look-up for each
+/// thing that is done with it.
+struct AttemptEnd: Sendable {
+    enum Result: Sendable {
+        case value
+        case failure(CallFailure.Kind, cause: (any Error)?, retryAfter: Duration?)
+        case cancelled
+    }
+
+    var result: Result
+    var verdict: Verdict
+    var target: CallTarget?
+    /// Of the instance, so that the next try goes elsewhere.
+    var serial: UInt64?
+    var record: CallExplanation.Attempt
+    var instances: Int
+    var clientBudgetLeft: Int?
+
+    /// Whether anybody had work with it. A try for which there was nobody, or no connection, is no load, and its
+    /// repetition elsewhere makes no overload worse: budgets are for the others. (A client with little traffic would
+    /// otherwise fail for the few calls that it takes until the breaker of a dead instance opens.)
+    var wasLoad: Bool {
+        self.target != nil && !(self.verdict.safety == .notSent && self.verdict.health == .ill)
+    }
+}
+
 /// One call on its way: what stays the same over its tries.
 struct CallRun<Value: Sendable>: Sendable {
     let caller: ResilientCaller
@@ -13,31 +39,6 @@ struct CallRun<Value: Sendable>: Sendable {
     let classify: @Sendable (Result<Value, any Error>, Attempt) -> Judgement
     let attempt: @Sendable (Attempt) async throws -> Value
 
-    /// How a try ended.
-    struct End: Sendable {
-        enum Result: Sendable {
-            case value(Value)
-            case failure(CallFailure.Kind, cause: (any Error)?, retryAfter: Duration?)
-            case cancelled
-        }
-
-        var result: Result
-        var verdict: Verdict
-        var target: CallTarget?
-        /// Of the instance, so that the next try goes elsewhere.
-        var serial: UInt64?
-        var record: CallExplanation.Attempt
-        var instances: Int
-        var clientBudgetLeft: Int?
-
-        /// Whether anybody had work with it. A try for which there was nobody, or no connection, is no load, and its
-        /// repetition elsewhere makes no overload worse: budgets are for the others. (A client with little traffic would
-        /// otherwise fail for the few calls that it takes until the breaker of a dead instance opens.)
-        var wasLoad: Bool {
-            self.target != nil && !(self.verdict.safety == .notSent && self.verdict.health == .ill)
-        }
-    }
-
     private var time: any TimeSource { self.caller.time }
 
     /// One after the other.
@@ -49,10 +50,10 @@ struct CallRun<Value: Sendable>: Sendable {
             deadline: self.limits.deadline
         )
         var story = Story(self)
-        var last: End?
+        var last: (end: AttemptEnd, value: Value?)?
         while true {
             machine.begin()
-            let end = await self.once(
+            let (end, value) = await self.once(
                 number: machine.attempts,
                 hopBudget: machine.hopBudget,
                 avoiding: story.tried,
@@ -62,7 +63,8 @@ struct CallRun<Value: Sendable>: Sendable {
             story.add(end)
             // Breakers have opened while this call was at it: what the last try came to says more than that.
             if case .failure(.unavailable, _, _) = end.result {
-                return try story.finish(last ?? end, machine: machine, stop: .nobodyAvailable, self)
+                let (end, value) = last ?? (end, nil)
+                return try self.result(value, story.finish(end, machine: machine, stop: .nobodyAvailable, self))
             }
             let now = self.time.now
             let action = machine.ended(
@@ -73,13 +75,22 @@ struct CallRun<Value: Sendable>: Sendable {
             )
             switch action {
             case .stop(let reason):
-                return try story.finish(end, machine: machine, stop: reason, self)
+                return try self.result(value, story.finish(end, machine: machine, stop: reason, self))
             case .retry(let delay):
-                last = end
+                last = (end, value)
                 self.caller.onEvent(.retry(service: self.call.service, attempt: machine.attempts, delay: delay))
                 if delay > .zero { try await self.time.sleep(until: now.advanced(by: delay)) }
             }
         }
+    }
+
+    /// - Parameter value: that of a try that ended with one; `finish` has thrown otherwise.
+    func result(
+        _ value: Value?,
+        _ explanation: CallExplanation
+    ) throws -> (value: Value, explanation: CallExplanation) {
+        guard let value else { throw CancellationError() }
+        return (value, explanation)
     }
 
     private func unitChance() -> Double { self.lane.state.withLock { $0.unitChance() } }
@@ -91,15 +102,12 @@ struct CallRun<Value: Sendable>: Sendable {
         avoiding tried: [UInt64],
         isHedge: Bool,
         onPick: (UInt64) -> Void = { _ in }
-    ) async -> End {
+    ) async -> (end: AttemptEnd, value: Value?) {
         let targets: [CallTarget]
         do { targets = try await self.targets() } catch {
-            if Task.isCancelled { return self.nobodyAsked(number, .cancelled, note: "cancelled") }
-            return self.nobodyAsked(
-                number,
-                .failure(.resolverFailed, cause: error, retryAfter: nil),
-                note: "its instances could not be looked up"
-            )
+            if Task.isCancelled { return (self.nobodyAsked(number, .cancelled, note: "cancelled"), nil) }
+            let failure = AttemptEnd.Result.failure(.resolverFailed, cause: error, retryAfter: nil)
+            return (self.nobodyAsked(number, failure, note: "its instances could not be looked up"), nil)
         }
         let began = self.time.now
         // The pick counts the try with the breaker and the balancer in the same step: nobody else can take the last
@@ -111,11 +119,8 @@ struct CallRun<Value: Sendable>: Sendable {
         }
         switch pick {
         case .nobody:
-            return self.nobodyAsked(
-                number,
-                .failure(.nobody, cause: nil, retryAfter: nil),
-                note: "no instance is known"
-            )
+            let failure = AttemptEnd.Result.failure(.nobody, cause: nil, retryAfter: nil)
+            return (self.nobodyAsked(number, failure, note: "no instance is known"), nil)
         case .unavailable(let until):
             let wait = until.map { max(.zero, began.duration(to: $0)) }
             var end = self.nobodyAsked(
@@ -124,7 +129,7 @@ struct CallRun<Value: Sendable>: Sendable {
                 note: "no instance may be called"
             )
             end.instances = instances
-            return end
+            return (end, nil)
         case .picked(let ticket):
             onPick(ticket.serial)
             return await self.ask(ticket, number, hopBudget, isHedge: isHedge, began: began, instances: instances)
@@ -138,7 +143,7 @@ struct CallRun<Value: Sendable>: Sendable {
         isHedge: Bool,
         began: ContinuousClock.Instant,
         instances: Int
-    ) async -> End {
+    ) async -> (end: AttemptEnd, value: Value?) {
         // The attempt timeout: below the breaker, which must see that it happened.
         let limit = self.limits.limit(at: began)
         let attempt = Attempt(
@@ -149,12 +154,14 @@ struct CallRun<Value: Sendable>: Sendable {
             hopBudget: hopBudget,
             blamesTimeout: self.limits.blamesInstance(began: began, limit: limit)
         )
-        let result: End.Result
+        let result: AttemptEnd.Result
         let judgement: Judgement
+        var value: Value?
         do {
-            let value = try await self.attempt(attempt)
-            judgement = self.classify(.success(value), attempt)
-            result = .value(value)
+            let answer = try await self.attempt(attempt)
+            judgement = self.classify(.success(answer), attempt)
+            value = answer
+            result = .value
         } catch {
             if Task.isCancelled {
                 judgement = Judgement(.cancelled, note: "cancelled")
@@ -171,7 +178,7 @@ struct CallRun<Value: Sendable>: Sendable {
             return (changes, state.budget?.left(at: now))
         }
         for change in changes { self.caller.onEvent(.changed(service: self.call.service, change)) }
-        return End(
+        let end = AttemptEnd(
             result: result,
             verdict: judgement.verdict,
             target: ticket.target,
@@ -179,7 +186,7 @@ struct CallRun<Value: Sendable>: Sendable {
             record: CallExplanation.Attempt(
                 number: number,
                 instance: ticket.target.id,
-                endpoint: ticket.target.endpoint.description,
+                endpoint: ticket.place,
                 begunAfterMicroseconds: self.start.duration(to: began).inMicroseconds,
                 tookMicroseconds: began.duration(to: now).inMicroseconds,
                 outcome: judgement.verdict.outcome,
@@ -191,11 +198,12 @@ struct CallRun<Value: Sendable>: Sendable {
             instances: instances,
             clientBudgetLeft: budget
         )
+        return (end, value)
     }
 
-    private func nobodyAsked(_ number: Int, _ result: End.Result, note: String) -> End {
+    private func nobodyAsked(_ number: Int, _ result: AttemptEnd.Result, note: String) -> AttemptEnd {
         let now = self.time.now
-        return End(
+        return AttemptEnd(
             result: result,
             verdict: .nobody,
             target: nil,
@@ -253,13 +261,13 @@ struct CallRun<Value: Sendable>: Sendable {
 }
 
 /// What is to be told of a call, while it goes on.
-struct Story<Value: Sendable> {
+struct Story {
     private var explanation: CallExplanation
     private let entered: ContinuousClock.Instant
     /// Instances that this call has failed at, the last one last.
     private(set) var tried: [UInt64] = []
 
-    init(_ run: CallRun<Value>) {
+    init<Value>(_ run: CallRun<Value>) {
         self.explanation = CallExplanation(service: run.call.service.description)
         self.entered = run.caller.time.now
         self.explanation.waitedMicroseconds = run.start.duration(to: self.entered).inMicroseconds
@@ -267,7 +275,7 @@ struct Story<Value: Sendable> {
         if self.explanation.waitedMicroseconds < 100 { self.explanation.waitedMicroseconds = 0 }
     }
 
-    mutating func add(_ end: CallRun<Value>.End) {
+    mutating func add(_ end: AttemptEnd) {
         self.explanation.attempts.append(end.record)
         self.explanation.instances = max(end.instances, self.explanation.instances)
         self.explanation.clientBudgetLeft = end.clientBudgetLeft
@@ -278,22 +286,26 @@ struct Story<Value: Sendable> {
     }
 
     /// - Parameter end: the try whose outcome is the call's.
-    mutating func finish(
-        _ end: CallRun<Value>.End,
+    ///
+    /// - Throws: the failure, if it is one.
+    mutating func finish<Value>(
+        _ end: AttemptEnd,
         machine: RetryMachine,
         stop: StopReason,
         _ run: CallRun<Value>
-    ) throws -> (value: Value, explanation: CallExplanation) {
+    ) throws -> CallExplanation {
         let now = run.caller.time.now
         self.explanation.stop = stop
+        // Hedges end in an order of their own.
+        if self.explanation.attempts.count > 1 { self.explanation.attempts.sort { $0.number < $1.number } }
         self.explanation.hopBudgetLeft = machine.hopBudget
         self.explanation.tookMicroseconds = run.start.duration(to: now).inMicroseconds
         if end.verdict.outcome != .success {
             self.explanation.considered = run.lane.state.withLock { $0.pool.considered(at: now) }
         }
         switch end.result {
-        case .value(let value):
-            return (value, self.explanation)
+        case .value:
+            return self.explanation
         case .cancelled:
             throw CancellationError()
         case .failure(let kind, let cause, let retryAfter):

@@ -88,7 +88,11 @@ public final class ResilientCaller: Sendable {
         self.lanes.withLock { lanes in
             if let lane = lanes[service] { return lane }
             if lanes.count >= Self.maxServices {
+                // First those that nobody uses, then all that holds no decision of a person.
                 lanes = lanes.filter { !$0.value.state.withLock(\.isIdle) }
+                if lanes.count >= Self.maxServices {
+                    lanes = lanes.filter { !$0.value.state.withLock(\.pool.isolated.isEmpty) }
+                }
                 if lanes.count >= Self.maxServices { lanes.removeAll() }
             }
             let lane = ServiceLane(service, policy: self.policy, time: self.time, seed: self.random.next())

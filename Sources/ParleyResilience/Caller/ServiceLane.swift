@@ -62,13 +62,14 @@ final class ServiceLane: Sendable {
         // Above the bulkhead: who waits for the rate must not hold a place meanwhile.
         try await self.awaitRate(deadline: deadline, at: now)
         let entry = self.state.withLock { state -> Entry in
-            // Counted here, once for each call whatever its tries: a retry must not pay for further retries.
-            state.budget?.deposit(at: now)
-            guard state.bulkhead != nil else { return .run }
             state.nextWaiter += 1
             let id = state.nextWaiter
-            switch state.bulkhead?.enter(id, at: now) ?? .run {
-            case .run: return .run
+            switch state.bulkhead?.enter(id, at: self.time.now) ?? .run {
+            case .run:
+                // Once for each call whatever its tries, for a retry must not pay for further retries; and not for one
+                // that is refused here.
+                state.budget?.deposit(at: now)
+                return .run
             case .refuse: return .refuse
             case .wait(let until):
                 let signal = Signal()
@@ -83,7 +84,9 @@ final class ServiceLane: Sendable {
             await signal.wait(after: 0, until: min(until, deadline.instant), on: self.time)
             let hasGivenUp = self.state.withLock { state in
                 state.waiters[id] = nil
-                return state.bulkhead?.giveUp(id) ?? false
+                let hasGivenUp = state.bulkhead?.giveUp(id) ?? false
+                if !hasGivenUp { state.budget?.deposit(at: self.time.now) }
+                return hasGivenUp
             }
             guard hasGivenUp else {
                 // It was let in; perhaps at the very moment at which its caller went away.

@@ -125,6 +125,8 @@ package struct CircuitBreaker: Equatable, Sendable {
 
     package var isIsolated: Bool { self.current == .isolated }
 
+    package var isClosed: Bool { self.current == .closed }
+
     package mutating func admit(at now: ContinuousClock.Instant) -> Answer {
         switch self.current {
         case .closed:

@@ -15,6 +15,8 @@ package struct InstancePool: Sendable {
     /// A try that is under way.
     package struct Ticket: Sendable {
         package let target: CallTarget
+        /// The endpoint as a text, which is made once and not for each call.
+        package let place: String
         package let breaker: BreakerState
         /// Names the instance for as long as it is known, also after the list has changed.
         package let serial: UInt64
@@ -35,6 +37,7 @@ package struct InstancePool: Sendable {
 
     struct Member: Sendable {
         var target: CallTarget
+        var place: String
         var serial: UInt64
         var breaker: CircuitBreaker
         var quarantine = Quarantine()
@@ -47,6 +50,10 @@ package struct InstancePool: Sendable {
     private(set) var balancer: LoadBalancer
     private(set) var detector: OutlierDetector?
     private var lastSerial: UInt64 = 0
+    /// Whether every instance may be called, so that a pick needs to look at none. Kept true only by looking; whatever
+    /// may end it sets `lookedAt` to `nil`.
+    private var isCalm = false
+    private var lookedAt: ContinuousClock.Instant?
     /// Kept by id and not with the member: an instance that comes back is still isolated.
     private(set) var isolated: Set<String> = []
 
@@ -80,12 +87,20 @@ package struct InstancePool: Sendable {
                 self.lastSerial += 1
                 var breaker = CircuitBreaker(self.policy.breaker ?? .never)
                 if self.isolated.contains(target.id) { breaker.isolate() }
-                members.append(Member(target: target, serial: self.lastSerial, breaker: breaker))
+                members.append(
+                    Member(
+                        target: target,
+                        place: target.endpoint.description,
+                        serial: self.lastSerial,
+                        breaker: breaker
+                    )
+                )
                 origins.append(nil)
             }
         }
         self.members = members
         self.places = Dictionary(members.enumerated().map { ($1.serial, $0) }, uniquingKeysWith: { first, _ in first })
+        self.lookedAt = nil
         self.balancer.rearrange(members.map { ($0.target.id, $0.target.weight) }, from: origins)
         self.detector?.rearrange(origins)
     }
@@ -109,18 +124,24 @@ package struct InstancePool: Sendable {
         chance: UInt64
     ) -> Pick {
         guard !self.members.isEmpty else { return .nobody }
-        let isPanic = self.isPanic(at: now)
-        let choice = Self.choose(
-            &self.balancer,
-            from: self.members,
-            detector: isPanic ? nil : self.detector,
-            ignoringBreakers: isPanic,
-            avoiding: tried,
-            key: key,
-            at: now,
-            chance: chance
-        )
-        guard let place = choice else { return .unavailable(until: self.firstReturn()) }
+        self.look(at: now)
+        let choice: Int?
+        if self.isCalm, tried.isEmpty {
+            choice = self.balancer.pick(at: now, chance: chance, key: key, accepts: { _ in true })
+        } else {
+            let isPanic = self.isPanic(at: now)
+            choice = Self.choose(
+                &self.balancer,
+                from: self.members,
+                detector: isPanic ? nil : self.detector,
+                ignoringBreakers: isPanic,
+                avoiding: tried,
+                key: key,
+                at: now,
+                chance: chance
+            )
+        }
+        guard let place = choice else { return .unavailable(until: self.firstReturn(after: now)) }
         let state = self.members[place].breaker.state(at: now)
         var permit = CircuitBreaker.Permit.unasked
         if case .admitted(let given) = self.members[place].breaker.admit(at: now) { permit = given }
@@ -128,6 +149,7 @@ package struct InstancePool: Sendable {
         return .picked(
             Ticket(
                 target: self.members[place].target,
+                place: self.members[place].place,
                 breaker: state,
                 serial: self.members[place].serial,
                 hint: place,
@@ -135,6 +157,15 @@ package struct InstancePool: Sendable {
                 began: now
             )
         )
+    }
+
+    /// Looks at all instances after a change; and, as long as one is in trouble, once a second, for times run out.
+    private mutating func look(at now: ContinuousClock.Instant) {
+        if let lookedAt, self.isCalm || lookedAt.duration(to: now) < .seconds(1) { return }
+        self.lookedAt = now
+        self.isCalm = self.members.indices.allSatisfy {
+            self.members[$0].breaker.isClosed && self.standing(of: $0, at: now) == .available
+        }
     }
 
     /// Static, so that the balancer is changed while the members are read, and neither is copied.
@@ -184,10 +215,11 @@ package struct InstancePool: Sendable {
         return good * 100 < percent * self.members.count
     }
 
-    private func firstReturn() -> ContinuousClock.Instant? {
+    private func firstReturn(after now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
         self.members.compactMap { member in
             if member.breaker.isIsolated { return nil }
-            return [member.quarantine.until, member.breaker.opensUntil].compactMap(\.self).max()
+            // The later of both; what is over, and a probe that is under way, say nothing.
+            return [member.quarantine.until, member.breaker.opensUntil].compactMap(\.self).filter { $0 > now }.max()
         }.min()
     }
 
@@ -217,6 +249,7 @@ package struct InstancePool: Sendable {
         for ejected in self.detector?.record(health, of: place, at: now) ?? [] {
             changes.append(.init(instance: self.members[ejected].target.id, now: .ejected))
         }
+        if !changes.isEmpty { self.lookedAt = nil }
         return changes
     }
 }
@@ -252,6 +285,7 @@ extension InstancePool {
     package mutating func isolate(_ id: String) -> Bool {
         guard self.isolated.count < Self.maxIsolated || self.isolated.contains(id) else { return false }
         self.isolated.insert(id)
+        self.lookedAt = nil
         for place in self.members.indices where self.members[place].target.id == id {
             self.members[place].breaker.isolate()
         }
@@ -260,6 +294,7 @@ extension InstancePool {
 
     /// - Returns: whether it was isolated.
     package mutating func release(_ id: String) -> Bool {
+        self.lookedAt = nil
         for place in self.members.indices where self.members[place].target.id == id {
             self.members[place].breaker.release()
         }
