@@ -477,7 +477,8 @@ let package = Package(
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOEmbedded", "swift-nio"),
                 product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
-                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("NIOEmbedded", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             exclude: ["Fixtures"],
             swiftSettings: settings

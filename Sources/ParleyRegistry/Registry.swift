@@ -11,11 +11,11 @@ public import ServiceLifecycle
 /// // in a ServiceGroup: registry.run()
 /// ```
 /// ## What it does
-/// Services, their health checks (TTL, HTTP, TCP, UDP, gRPC, alias), maintenance, the catalog, health, questions that
+/// Services, their health checks (TTL, HTTP, TCP, UDP, gRPC, HTTP/2 ping, alias), maintenance, health, questions that
 /// wait for a change, filters, and a key-value store. It is one node: no cluster, no gossip, no mesh, no prepared
 /// queries, no sessions and locks.
 ///
-/// In the same process ``resolver`` and ``registrar`` work on the same state without HTTP.
+/// In the same process ``resolver``, ``registrar`` and ``names`` work on the same state without HTTP.
 ///
 /// ## Guarantees
 /// - A registration, deregistration or write of a key that was answered with 200 is on disk (with

@@ -87,19 +87,20 @@ final class RegistryEngine: Sendable {
         try await self.durableResult { machine throws(Failure) in (try body(&machine), ()) }
     }
 
-    private struct Rung {
+    /// Whom a change is to be told to, once the lock is free.
+    struct Rung {
         var waiters: [Waiter] = []
         var checks = false
         var unsaved = false
     }
 
-    private func ring(_ rung: Rung) {
+    func ring(_ rung: Rung) {
         for waiter in rung.waiters { waiter.fire() }
         if rung.checks { self.checksChanged.ring() }
         if rung.unsaved { self.hasUnsaved.ring() }
     }
 
-    private func perform(
+    func perform(
         _ effects: RegistryStateMachine.Effects,
         _ state: inout State,
         isUrgent: Bool
@@ -125,41 +126,6 @@ final class RegistryEngine: Sendable {
         state.schedule.plan(key, plan, status: check.status, now: now, chance: self.random.unitInterval())
     }
 
-    /// Deregisters the services that were critical for longer than they may be.
-    func reap(minimum: Duration) {
-        let rung = self.state.withLock { state in
-            var effects = RegistryStateMachine.Effects()
-            for key in state.schedule.overdue(now: self.time.now, minimum: minimum) {
-                guard let check = state.machine.checks[key], !check.serviceID.isEmpty else { continue }
-                effects.merge(state.machine.deregister(check.serviceKey))
-            }
-            return self.perform(effects, &state, isUrgent: false)
-        }
-        self.ring(rung)
-    }
-
-    /// What a sign of life says about a check.
-    enum SignOfLife: Sendable {
-        case noted, unknownCheck, notTTL
-    }
-
-    func signOfLife(_ key: NodeItemKey, status: CheckStatus, output: String) -> SignOfLife {
-        let (answer, rung) = self.state.withLock { state -> (SignOfLife, Rung) in
-            guard let check = state.machine.checks[key] else { return (.unknownCheck, Rung()) }
-            guard let plan = check.plan, plan.probe == .ttl, state.schedule.signOfLife(key, now: self.time.now) else {
-                return (.notTTL, Rung())
-            }
-            let output = CheckOutput.cut(output, to: plan.outputMaxSize)
-            let effects = state.machine.update(key, status: status, output: output)
-            var rung = self.perform(effects, &state, isUrgent: false)
-            // One that had expired comes due again.
-            rung.checks = check.status == .critical
-            return (.noted, rung)
-        }
-        self.ring(rung)
-        return answer
-    }
-
     /// From now on nobody waits: questions that do are answered with what there is.
     func drain() {
         let waiters = self.state.withLock { state in
@@ -167,16 +133,5 @@ final class RegistryEngine: Sendable {
             return Array(state.waiters.values)
         }
         for waiter in waiters { waiter.fire() }
-    }
-}
-
-/// What a check says, within its size.
-enum CheckOutput {
-    static func cut(_ text: String, to limit: Int) -> String {
-        let count = text.utf8.count
-        guard limit > 0, count > limit else { return text }
-        // Half a character at the end becomes U+FFFD.
-        let head = String(decoding: text.utf8.prefix(limit), as: UTF8.self)
-        return "\(head) ... (captured \(limit) of \(count) bytes)"
     }
 }

@@ -178,6 +178,29 @@ import Testing
         }
     }
 
+    /// The end of the registry does not wait for those who do not answer.
+    @Test func checksUnderWayEndWithTheRegistry() async throws {
+        let silent = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .bind(host: "127.0.0.1", port: 0).get()
+        let port = try #require(silent.localAddress?.port)
+        let time = SystemTimeSource()
+        let start = time.now
+        try await RawServer.with(.hang) { target, server in
+            try await withRegistry(self.quick) { running in
+                let kinds = [
+                    #""GRPC": "\#(target)""#, #""HTTP": "http://\#(target)""#, #""UDP": "127.0.0.1:\#(port)""#,
+                ]
+                for (number, kind) in kinds.enumerated() {
+                    let check = #"{"Interval": "50ms", "Timeout": "10m", \#(kind)}"#
+                    try await running.put("/v1/agent/service/register", #"{"Name": "s\#(number)", "Check": \#(check)}"#)
+                }
+                try await server.wait { $0.connections >= 2 }
+            }
+        }
+        #expect(time.now - start < .seconds(60))
+        try await silent.close()
+    }
+
     @Test func laterResultsNeedTheirNumber() async throws {
         let (bad, good) = (
             "HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",

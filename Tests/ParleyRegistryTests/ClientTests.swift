@@ -183,6 +183,31 @@ import Testing
         }
     }
 
+    @Test func dnsAnswersFromTheSameState() async throws {
+        try await withRegistry { running in
+            let body = """
+                {"ID": "w1", "Name": "web", "Address": "2001:db8::0:1", "Port": 80, "Tags": ["a"],
+                 "Weights": {"Passing": 10, "Warning": 2}, "Check": {"TTL": "60s", "Status": "warning"}}
+                """
+            try await running.put("/v1/agent/service/register", body)
+            let source = running.registry.names
+            let found = source.instances(ofService: "WEB")
+            #expect(found.map(\.weights) == [RegistryDNSInstance.Weights(passing: 10, warning: 2)])
+            #expect(found.map(\.status) == [.warning])
+            #expect(found.first?.node.address == "127.0.0.1")
+            #expect(source.node(named: local.uppercased())?.name == local)
+            #expect(source.node(named: "unknown") == nil)
+            #expect(source.names(at: "2001:db8::1") == RegistryDNSNames(services: ["web"]))
+            #expect(source.names(at: "127.0.0.1") == RegistryDNSNames(nodes: [local], services: ["consul"]))
+            try await running.put("/v1/agent/service/register", #"{"ID": "w1", "Name": "web", "Address": "10.0.0.1"}"#)
+            #expect(source.names(at: "2001:db8::1") == RegistryDNSNames())
+            #expect(source.names(at: "10.0.0.1") == RegistryDNSNames(services: ["web"]))
+            try await running.put("/v1/agent/service/deregister/w1")
+            #expect(source.names(at: "10.0.0.1") == RegistryDNSNames())
+            #expect(source.instances(ofService: "web").isEmpty)
+        }
+    }
+
     @Test func aPortInUseSaysSo() async throws {
         try await withRegistry { running in
             let second = try await Registry(

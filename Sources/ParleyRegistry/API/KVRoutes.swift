@@ -42,7 +42,8 @@ extension RegistryAPI {
         )
         var answer = APIAnswer(status: 404)
         if let first = records.first {
-            answer = APIAnswer(body: .bytes(first.value))
+            // A browser must not take somebody's value for a page.
+            answer = APIAnswer(headers: [("X-Content-Type-Options", "nosniff")], body: .bytes(first.value))
             if !call.query.has("raw") { answer = try self.json(records.map(Self.wire), options) }
         }
         answer.headers += Self.indexHeaders(index, consistency: nil)

@@ -39,7 +39,6 @@ struct RegistryResponder: Sendable {
             body = bytes
         case .bytes(let bytes):
             headers[.contentType] = "text/plain; charset=utf-8"
-            headers[HTTPField.Name("X-Content-Type-Options") ?? .server] = "nosniff"
             body.writeBytes(bytes)
         }
         headers[.contentLength] = "\(body.readableBytes)"

@@ -1,4 +1,5 @@
 internal import ParleyCore
+internal import ParleyDiscovery
 
 /// How a check is doing; the better one is the smaller one, so that a whole is the `max()` of its parts.
 enum CheckStatus: String, Sendable, Hashable, Codable, Comparable {
@@ -36,6 +37,8 @@ struct NodeRecord: Sendable, Hashable, Codable {
     var meta: [String: String]?
     var createIndex: UInt64 = 0
     var modifyIndex: UInt64 = 0
+
+    var shortAddress: String? { IPAddress(self.address)?.description }
 }
 
 struct ServiceRecord: Sendable, Hashable, Codable {
@@ -56,6 +59,8 @@ struct ServiceRecord: Sendable, Hashable, Codable {
     var modifyIndex: UInt64 = 0
 
     var key: NodeItemKey { NodeItemKey(node: self.node, id: self.id) }
+    /// Its own address in its shortest form; `nil` for a host name, or its node's address.
+    var shortAddress: String? { IPAddress(self.address)?.description }
     /// Names are found in any case, as in Consul.
     var lookupName: String { self.name.lowercased() }
 

@@ -13,10 +13,12 @@ extension RegistryStateMachine {
     mutating func restore(_ saved: Saved) {
         for node in saved.nodes {
             self.nodes[node.name] = node
+            self.list(node)
             self.nodeIndexes[node.name] = node.modifyIndex
         }
         for service in saved.services where self.nodes[service.node] != nil {
             self.services[service.key] = service
+            self.list(service)
             self.servicesOfNode[service.node, default: []].insert(service.id)
             self.names[service.lookupName, default: NameGroup()].members.insert(service.key)
         }

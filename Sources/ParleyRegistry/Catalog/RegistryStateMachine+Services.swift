@@ -36,6 +36,8 @@ extension RegistryStateMachine {
             node.createIndex = change.index
         }
         node.modifyIndex = change.index
+        self.unlist(self.nodes[node.name])
+        self.list(node)
         self.nodes[node.name] = node
         change.effects.dirty.insert(.node(node.name))
         change.topics.formUnion([.nodes, .node(node.name)])
@@ -110,6 +112,8 @@ extension RegistryStateMachine {
             service.createIndex = change.index
         }
         service.modifyIndex = change.index
+        self.unlist(old)
+        self.list(service)
         self.services[service.key] = service
         self.servicesOfNode[service.node, default: []].insert(service.id)
         self.names[service.lookupName, default: NameGroup()].members.insert(service.key)
@@ -144,6 +148,7 @@ extension RegistryStateMachine {
     private mutating func removeService(_ key: NodeItemKey, _ change: inout Change) {
         guard let service = self.services[key] else { return }
         for id in self.checksOfService[key] ?? [] { self.removeCheck(NodeItemKey(node: key.node, id: id), &change) }
+        self.unlist(service)
         self.services[key] = nil
         self.servicesOfNode[key.node]?.remove(key.id)
         self.leaveGroup(service, &change)
@@ -160,6 +165,7 @@ extension RegistryStateMachine {
         for id in self.checksOfService[NodeItemKey(node: name, id: "")] ?? [] {
             self.removeCheck(NodeItemKey(node: name, id: id), &change)
         }
+        self.unlist(self.nodes[name])
         self.nodes[name] = nil
         self.servicesOfNode[name] = nil
         self.nodeIndexes[name] = nil

@@ -82,6 +82,11 @@ struct RegistryStateMachine: Sendable {
     var checks: [NodeItemKey: CheckRecord] = [:]
     var names: [String: NameGroup] = [:]
     var servicesOfNode: [String: Set<String>] = [:]
+    /// By the services' own addresses and the nodes', and by the nodes' names in lower case: for those who ask often,
+    /// from anywhere.
+    var servicesAt: [String: Set<NodeItemKey>] = [:]
+    var nodesAt: [String: Set<String>] = [:]
+    var nodesNamed: [String: Set<String>] = [:]
     /// By service; those of a node are under the empty id.
     var checksOfService: [NodeItemKey: Set<String>] = [:]
     /// Checks that follow another service, by that service.

@@ -1,8 +1,4 @@
-internal import AsyncHTTPClient
-internal import NIOCore
-internal import NIOPosix
 internal import ParleyCore
-internal import Synchronization
 
 /// Makes the checks when they are due, notes signs of life that did not come, and deregisters what was critical for too
 /// long. The shell of ``CheckScheduleMachine``.
@@ -17,13 +13,8 @@ struct CheckRunner: Sendable {
             group.addTask { await self.reap() }
             while !Task.isCancelled {
                 let generation = self.engine.checksChanged.generation
-                let now = self.engine.time.now
-                let (due, next) = self.engine.state.withLock { state in
-                    let due = state.schedule.takeDue(now: now)
-                    return (due, state.schedule.nextDue)
-                }
-                for key in due.expired { self.expire(key) }
-                for probe in due.probes {
+                let (probes, next) = self.engine.takeDueChecks()
+                for probe in probes {
                     group.addTask { await self.make(probe, clients) }
                 }
                 await self.engine.checksChanged.wait(after: generation, until: next, on: self.engine.time)
@@ -31,15 +22,6 @@ struct CheckRunner: Sendable {
             group.cancelAll()
         }
         await clients.shutdown()
-    }
-
-    private func expire(_ key: NodeItemKey) {
-        self.engine.change { machine in
-            guard let check = machine.checks[key], let plan = check.plan else { return RegistryStateMachine.Effects() }
-            let last = check.output
-            let output = last.isEmpty ? "TTL expired" : "TTL expired (last output before timeout follows): \(last)"
-            return machine.update(key, status: .critical, output: CheckOutput.cut(output, to: plan.outputMaxSize))
-        }
     }
 
     private func make(_ probe: CheckScheduleMachine.Probe, _ clients: HTTPCheckClients) async {
@@ -56,22 +38,14 @@ struct CheckRunner: Sendable {
             }
         }
         guard !Task.isCancelled else { return }
-        let status = self.engine.state.withLock { state in
-            state.schedule.finished(probe, result.status, now: self.engine.time.now)
-        }
-        self.engine.checksChanged.ring()
-        guard let status else { return }
-        let output = CheckOutput.cut(result.output, to: probe.plan.outputMaxSize)
-        self.engine.change { $0.update(probe.key, status: status, output: output) }
+        self.engine.noteResult(result, of: probe)
     }
 
     /// The last word, whatever the check itself does about its time.
     private func withTimeout(
         _ timeout: Duration,
         _ body: @escaping @Sendable () async -> CheckResult
-    ) async
-        -> CheckResult
-    {
+    ) async -> CheckResult {
         await withTaskGroup(of: CheckResult?.self) { group in
             group.addTask { await body() }
             group.addTask { [time = self.engine.time] in

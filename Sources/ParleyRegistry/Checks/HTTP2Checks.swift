@@ -67,8 +67,16 @@ enum HTTP2Checks {
         _ name: String,
         _ begin: @escaping @Sendable (any Channel, EventLoopPromise<String>) throws -> Void
     ) async -> CheckResult {
-        do {
-            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        await SocketChecks.run(name, timeout: timeout) { loop, ended in
+            let answered = loop.makePromise(of: String.self)
+            answered.futureResult.whenSuccess { problem in
+                ended.succeed(
+                    problem.isEmpty
+                        ? CheckResult(.passing, "\(name): success") : CheckResult(.critical, "\(name): \(problem)")
+                )
+            }
+            ended.futureResult.whenComplete { _ in answered.succeed("ended") }
+            let connected = ClientBootstrap(group: loop)
                 .connectTimeout(TimeAmount(timeout))
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
@@ -85,19 +93,15 @@ enum HTTP2Checks {
                         )
                     }
                 }
-                .connect(host: endpoint.host, port: endpoint.port).get()
-            let answered = channel.eventLoop.makePromise(of: String.self)
-            channel.closeFuture.whenComplete { _ in answered.succeed("the connection was closed") }
-            channel.eventLoop.scheduleTask(in: TimeAmount(timeout)) { answered.succeed("timed out after \(timeout)") }
-            channel.eventLoop.execute {
-                do { try begin(channel, answered) } catch { answered.succeed("\(error)") }
+                .connect(host: endpoint.host, port: endpoint.port)
+            connected.whenSuccess { channel in
+                channel.closeFuture.whenComplete { _ in answered.succeed("the connection was closed") }
+                // After the handlers have seen the connection and greeted.
+                channel.eventLoop.execute {
+                    do { try begin(channel, answered) } catch { answered.succeed("\(error)") }
+                }
             }
-            let problem = try await answered.futureResult.get()
-            channel.close(promise: nil)
-            return problem.isEmpty
-                ? CheckResult(.passing, "\(name): success") : CheckResult(.critical, "\(name): \(problem)")
-        } catch {
-            return CheckResult(.critical, "\(name): \(error)")
+            return connected
         }
     }
 

@@ -2,21 +2,51 @@ internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
 
-/// TCP and UDP checks.
+/// TCP and UDP checks, and what all checks on sockets share.
 enum SocketChecks {
+    /// Runs one check: `begin` starts it, and whoever comes first ends it: its result, its time, or the end of the
+    /// registry, which must not wait for a peer.
+    ///
+    /// - Parameter begin: Gives the future of the connection, which is closed when the check has ended.
+    static func run(
+        _ name: String,
+        timeout: Duration,
+        _ begin: (any EventLoop, EventLoopPromise<CheckResult>) -> EventLoopFuture<any Channel>
+    ) async -> CheckResult {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let ended = loop.makePromise(of: CheckResult.self)
+        let timer = loop.scheduleTask(in: TimeAmount(timeout)) {
+            ended.succeed(CheckResult(.critical, "\(name): timed out after \(timeout)"))
+        }
+        let connected = begin(loop, ended)
+        connected.whenFailure { ended.succeed(CheckResult(.critical, "\(name): \($0)")) }
+        ended.futureResult.whenComplete { _ in
+            timer.cancel()
+            connected.whenSuccess { $0.close(promise: nil) }
+        }
+        do {
+            return try await withTaskCancellationHandler {
+                try await ended.futureResult.get()
+            } onCancel: {
+                ended.succeed(CheckResult(.critical, "\(name): the registry ends"))
+            }
+        } catch {
+            return CheckResult(.critical, "\(name): \(error)")
+        }
+    }
+
     /// Whether somebody accepts connections.
     static func tcp(_ target: String, timeout: Duration) async -> CheckResult {
         guard let endpoint = Endpoint(target) else {
             return CheckResult(.critical, "dial tcp: \(target) is not host:port")
         }
-        do {
-            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-                .connectTimeout(TimeAmount(timeout))
-                .connect(host: endpoint.host, port: endpoint.port).get()
-            try? await channel.close()
-            return CheckResult(.passing, "TCP connect \(target): Success")
-        } catch {
-            return CheckResult(.critical, "dial tcp \(target): \(error)")
+        return await self.run("dial tcp \(target)", timeout: timeout) { loop, ended in
+            let connected = ClientBootstrap(group: loop).connectTimeout(TimeAmount(timeout))
+                .connect(host: endpoint.host, port: endpoint.port)
+            connected.whenSuccess { _ in
+                ended.succeed(CheckResult(.passing, "TCP connect \(target): Success"))
+            }
+            return connected
         }
     }
 
@@ -26,49 +56,46 @@ enum SocketChecks {
             return CheckResult(.critical, "dial udp: \(target) is not host:port")
         }
         let passed = CheckResult(.passing, "UDP connect \(target): Success")
-        do {
-            // The operating system's look-up waits; Swift's own threads must not.
-            let address = try await NIOThreadPool.singleton.runIfActive {
+        return await self.run("dial udp \(target)", timeout: timeout + .seconds(1)) { loop, ended in
+            // The operating system's look-up waits; neither a loop nor Swift's own threads must.
+            NIOThreadPool.singleton.runIfActive(eventLoop: loop) {
                 try SocketAddress.makeAddressResolvingHost(endpoint.host, port: endpoint.port)
+            }.flatMap { address in
+                DatagramBootstrap(group: loop)
+                    .channelInitializer { channel in
+                        channel.eventLoop.makeCompletedFuture {
+                            let handler = UDPAnswer(passed: passed, target: target, ended: ended)
+                            try channel.pipeline.syncOperations.addHandler(handler)
+                        }
+                    }
+                    .connect(to: address)
+                    .map { channel in
+                        let envelope = AddressedEnvelope(remoteAddress: address, data: ByteBuffer(string: "Hello"))
+                        channel.writeAndFlush(envelope, promise: nil)
+                        loop.scheduleTask(in: TimeAmount(timeout)) { ended.succeed(passed) }
+                        return channel
+                    }
             }
-            let channel = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-                .connect(to: address).get()
-            let answered = channel.eventLoop.makePromise(of: CheckResult.self)
-            try await channel.eventLoop.submit {
-                try channel.pipeline.syncOperations.addHandler(UDPAnswer(target: target, promise: answered))
-            }.get()
-            channel.eventLoop.scheduleTask(in: TimeAmount(timeout)) { answered.succeed(passed) }
-            let envelope = AddressedEnvelope(remoteAddress: address, data: ByteBuffer(string: "Hello"))
-            channel.writeAndFlush(envelope, promise: nil)
-            let result = try await answered.futureResult.get()
-            try? await channel.close()
-            return result
-        } catch {
-            return CheckResult(.critical, "dial udp \(target): \(error)")
         }
     }
 
     private final class UDPAnswer: ChannelInboundHandler {
         typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
+        private let passed: CheckResult
         private let target: String
-        private let promise: EventLoopPromise<CheckResult>
+        private let ended: EventLoopPromise<CheckResult>
 
-        init(target: String, promise: EventLoopPromise<CheckResult>) {
+        init(passed: CheckResult, target: String, ended: EventLoopPromise<CheckResult>) {
+            self.passed = passed
             self.target = target
-            self.promise = promise
+            self.ended = ended
         }
 
-        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            self.promise.succeed(CheckResult(.passing, "UDP connect \(self.target): Success"))
-        }
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) { self.ended.succeed(self.passed) }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) {
-            self.promise.succeed(CheckResult(.critical, "read udp \(self.target): \(error)"))
-        }
-
-        func channelInactive(context: ChannelHandlerContext) {
-            self.promise.succeed(CheckResult(.critical, "read udp \(self.target): closed"))
+            self.ended.succeed(CheckResult(.critical, "read udp \(self.target): \(error)"))
         }
     }
 }

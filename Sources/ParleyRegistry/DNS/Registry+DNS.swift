@@ -13,22 +13,12 @@ private struct RegistryNames: RegistryDNSSource {
     }
 
     func node(named name: String) -> RegistryDNSNode? {
-        self.engine.read { machine in
-            let lowercased = name.lowercased()
-            let found = machine.nodes[name] ?? machine.nodes.values.first { $0.name.lowercased() == lowercased }
-            return found.map(Self.node)
-        }
+        self.engine.read { machine in machine.node(named: name) }.map(Self.node)
     }
 
     func names(at address: String) -> RegistryDNSNames {
-        self.engine.read { machine in
-            func isHere(_ text: String) -> Bool { IPAddress(text)?.description == address }
-            let nodes = Set(machine.nodes.values.filter { isHere($0.address) }.map(\.name))
-            let services = machine.services.values.filter { service in
-                service.address.isEmpty ? nodes.contains(service.node) : isHere(service.address)
-            }
-            return RegistryDNSNames(nodes: nodes.sorted(), services: Set(services.map(\.name)).sorted())
-        }
+        let (nodes, services) = self.engine.read { machine in machine.names(at: address) }
+        return RegistryDNSNames(nodes: nodes, services: services)
     }
 
     private static func node(_ record: NodeRecord) -> RegistryDNSNode {
