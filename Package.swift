@@ -45,6 +45,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
@@ -185,8 +186,13 @@ let package = Package(
         .target(
             name: "ParleyRegistry",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
-                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                "ParleyCore", "ParleyDiscovery", "ParleySQLite", "ParleyHTTPServer",
+                product("HummingbirdCore", "hummingbird"), product("HTTPTypes", "swift-http-types"),
+                product("AsyncHTTPClient", "async-http-client"), product("HeapModule", "swift-collections"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),
@@ -420,6 +426,19 @@ let package = Package(
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
+            swiftSettings: settings
+        ),
+
+        .testTarget(
+            name: "ParleyRegistryTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleySQLite", "ParleyRegistry", "ParleyTestKit",
+                "HTTPTestSupport", "ProcessTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
+                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            exclude: ["Fixtures"],
             swiftSettings: settings
         ),
 

@@ -1,0 +1,29 @@
+/// How much a registry takes. What goes beyond is refused with a text that names the limit; nothing is dropped silently.
+public struct RegistryLimits: Sendable, Hashable {
+    /// Instances of services, over all nodes.
+    public var maximumServices = 100_000
+    /// Checks, over all nodes.
+    public var maximumChecks = 200_000
+    /// Nodes: this one and those of `/v1/catalog/register`.
+    public var maximumNodes = 10_000
+    /// Entries of the key-value store.
+    public var maximumKeys = 100_000
+    /// The longest value of the key-value store, in bytes: Consul's own limit.
+    public var maximumValueBytes = 524_288
+    /// The longest body of any other request, in bytes.
+    public var maximumBodyBytes = 1_048_576
+    /// Names, ids, keys and filters: the longest, in bytes.
+    public var maximumTextBytes = 4_096
+    /// Questions that wait for a change at the same time.
+    public var maximumWatchers = 10_000
+    /// Open connections; further ones wait in the operating system's queue.
+    public var maximumConnections = 12_000
+    /// Checks that are made at the same time; the others wait for their turn.
+    public var maximumRunningChecks = 128
+    /// Checks with one service.
+    public var maximumChecksPerService = 64
+    /// Tags of one service.
+    public var maximumTags = 256
+
+    public init() {}
+}

@@ -1,0 +1,184 @@
+import Foundation
+import HTTPTestSupport
+import ParleyCore
+import ParleyDiscovery
+import ProcessTestSupport
+import Testing
+
+@testable import ParleyRegistry
+
+/// What survives.
+@Suite(.timeLimit(.minutes(3))) struct StoreTests {
+    private let register = "/v1/agent/service/register"
+
+    @Test func aRestartKeepsEverything() async throws {
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            let paths = [
+                "/v1/agent/services", "/v1/agent/checks", "/v1/health/service/web", "/v1/catalog/service/db",
+                "/v1/catalog/nodes", "/v1/kv/?recurse",
+            ]
+            let (before, index) = try await withRegistry(path: path) { running in
+                let body = """
+                    {"ID": "w1", "Name": "web", "Tags": ["a"], "Meta": {"k": "v"}, "Address": "10.0.0.1", "Port": 80,
+                     "Weights": {"Passing": 5, "Warning": 2},
+                     "Checks": [{"CheckID": "c", "TTL": "60s", "Notes": "n"}, {"AliasService": "w1"}]}
+                    """
+                try await running.put(self.register, body)
+                try await running.put("/v1/agent/check/warn/c?note=hello")
+                try await running.put(self.register, #"{"Name": "forgotten"}"#)
+                try await running.put("/v1/agent/service/deregister/forgotten")
+                try await running.put(
+                    "/v1/catalog/register",
+                    #"{"Node": "n", "Address": "10.0.0.2", "Service": {"Service": "db"}}"#
+                )
+                try await running.put("/v1/kv/a?flags=3", "value\u{0}ä")
+                try await running.put("/v1/kv/b", "x")
+                _ = try await running.send("DELETE", "/v1/kv/b")
+                var answers: [JSONValue] = []
+                for path in paths { answers.append(try await running.get(path)) }
+                return (answers, try await running.index("/v1/health/service/web"))
+            }
+            try await withRegistry(path: path) { running in
+                for (path, old) in zip(paths, before) {
+                    let new = try await running.get(path)
+                    #expect(new == old, "\(path)")
+                }
+                #expect(try await running.status("c") == "warning")
+                #expect(try await running.index("/v1/health/service/web") > index)
+                // Its time begins anew, and signs of life go on.
+                try await running.put("/v1/agent/check/pass/c")
+            }
+        }
+    }
+
+    @Test func indexesNeverGoBack() async throws {
+        try await withFolder { folder in
+            var last: UInt64 = 0
+            for turn in 0..<4 {
+                last = try await withRegistry(path: folder + "/registry.db") { [last] running in
+                    for path in [
+                        "/v1/health/service/web", "/v1/catalog/services", "/v1/catalog/nodes", "/v1/kv/x",
+                        "/v1/health/state/any", "/v1/health/service/never",
+                    ] {
+                        let index = try await running.index(path)
+                        #expect(index >= last, "\(path)")
+                    }
+                    try await running.put(self.register, #"{"Name": "web", "Port": \#(turn), "Check": {"TTL": "60s"}}"#)
+                    // Results are written later; their index has been seen all the same.
+                    for _ in 0..<3 {
+                        try await running.put("/v1/agent/check/pass/service:web")
+                        try await running.put("/v1/agent/check/fail/service:web")
+                    }
+                    return try await running.index("/v1/health/service/web")
+                }
+            }
+            #expect(last > 3 * RegistryStore.ceilingStep)
+        }
+    }
+
+    @Test func aFileOfAnotherIsRefused() async throws {
+        try await withFolder { folder in
+            try Data("no database at all, but long enough to look".utf8).write(
+                to: URL(fileURLWithPath: folder + "/x.db")
+            )
+            await #expect(throws: (any Error).self) {
+                try await Registry(RegistryConfiguration(port: 0, path: folder + "/x.db"), logger: testLogger)
+            }
+        }
+    }
+
+    @Test func aRowThatCannotBeReadSaysWhere() async throws {
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            try await withRegistry(path: path) { running in try await running.put(self.register, #"{"Name": "web"}"#) }
+            let answer = try await Subprocess.run(
+                "/usr/bin/sqlite3",
+                [path, "UPDATE parley_registry SET record = '{' WHERE kind = 2"]
+            )
+            try #require(answer.status == 0, "\(answer.error)")
+            do {
+                _ = try await Registry(RegistryConfiguration(port: 0, path: path), logger: testLogger)
+                Issue.record("it was read")
+            } catch let error as RegistryError {
+                #expect(error.code == .unreadableStore)
+                #expect(error.message.contains(path))
+            }
+        }
+    }
+
+    @Test func manyAtOnceAreAllOnDisk() async throws {
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            try await withRegistry(path: path) { running in
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for id in 0..<300 {
+                        group.addTask { try await running.put(self.register, #"{"ID": "w\#(id)", "Name": "web"}"#) }
+                    }
+                    try await group.waitForAll()
+                }
+            }
+            try await withRegistry(path: path) { running in
+                let found = try await running.get("/v1/health/service/web")
+                #expect(found.count == 300)
+            }
+        }
+    }
+
+    @Test func whatWasAnsweredSurvivesAKill() async throws {
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            var highest: UInt64 = 0
+            var answered: Set<String> = []
+            for round in 0..<3 {
+                let (ids, index) = try await self.killed(path, round: round, in: folder)
+                answered.formUnion(ids)
+                #expect(index > highest)
+                highest = index
+            }
+            try #require(!answered.isEmpty)
+            try await withRegistry(path: path) { running in
+                let services = try await running.get("/v1/agent/services")
+                for id in answered { #expect(services[id] != nil, "\(id) was answered with 200 and is gone") }
+                #expect(try await running.index("/v1/health/service/web") >= highest)
+            }
+        }
+    }
+
+    /// Registers as fast as it can, until the process is killed under it. Gives what was answered, and the highest
+    /// index that was seen.
+    private func killed(_ path: String, round: Int, in folder: String) async throws -> (Set<String>, UInt64) {
+        try await ChildProcess.with(path, log: folder + "/log-\(round)") { child in
+            try #require(try await isEventually(within: .seconds(60)) { child.endpoint != nil })
+            let endpoint = try #require(child.endpoint)
+            let seen = Locked((ids: Set<String>(), index: UInt64(0)))
+            await withTaskGroup(of: Void.self) { group in
+                for worker in 0..<8 {
+                    group.addTask {
+                        for number in 0... {
+                            let id = "r\(round)-\(worker)-\(number)"
+                            let body = #"{"ID": "\#(id)", "Name": "web", "Check": {"TTL": "60s"}}"#
+                            guard
+                                let answer = try? await request("PUT", self.register, at: endpoint, body: body),
+                                answer.status == 200
+                            else { return }
+                            seen.with { _ = $0.ids.insert(id) }
+                            _ = try? await request("PUT", "/v1/agent/check/pass/service:\(id)", at: endpoint)
+                        }
+                    }
+                }
+                group.addTask {
+                    while let answer = try? await request("GET", "/v1/catalog/services", at: endpoint) {
+                        let index = answer.header("X-Consul-Index").flatMap { UInt64($0) } ?? 0
+                        let isEnough = seen.with {
+                            $0.index = max($0.index, index)
+                            return $0.ids.count > 50
+                        }
+                        if isEnough { child.kill() }
+                    }
+                }
+            }
+            return seen.with { ($0.ids, $0.index) }
+        }
+    }
+}
