@@ -192,6 +192,31 @@ extension Running {
         }
     }
 
+    /// Answers are shared while nothing changes; what shows in them without an index is a change too.
+    @Test func whatIsSharedIsNeverOld() async throws {
+        try await self.withWeb { running in
+            for note in ["a", "b", "c"] {
+                try await running.put("/v1/agent/check/pass/c?note=\(note)")
+                for path in [self.web, self.web + "?passing", self.web + "?tag=x", self.web + "?filter=Service.ID==w1"] {
+                    let answer = try await running.send("GET", path)
+                    #expect(answer.text.contains(#""Output":"\#(note)""#) != path.hasSuffix("tag=x"), "\(path)")
+                }
+            }
+        }
+    }
+
+    @Test func whatNeverChangesIsWaitedForInVain() async throws {
+        let clock = ManualClock()
+        try await self.withWeb(time: clock) { running in
+            async let answer = running.send("GET", "/v1/session/list?index=1&wait=1s")
+            try await running.untilWatchers(1)
+            #expect(try await isEventually { clock.sleepers > 0 })
+            clock.advance(by: .seconds(2))
+            let (status, text) = (try await answer.status, try await answer.text)
+            #expect(status == 200 && text == "[]")
+        }
+    }
+
     @Test func aClientThatGoesAwayLeavesNothingBehind() async throws {
         try await self.withWeb { running in
             let index = try await running.index(self.web)

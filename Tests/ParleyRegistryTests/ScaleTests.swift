@@ -57,6 +57,44 @@ import Testing
         }
     }
 
+    /// The answer is long, and many have asked the same: it is made once.
+    @Test func aLongAnswerIsShared() async throws {
+        let (instances, watchers) = (10_000, 20)
+        let time = SystemTimeSource()
+        try await withRegistry { running in
+            running.registry.engine.change { machine in
+                var effects = RegistryStateMachine.Effects()
+                for number in 0..<instances {
+                    let record = service("i\(number)", "web", port: 1 + number)
+                    if let more = try? machine.register(record, checks: []) { effects.merge(more) }
+                }
+                return effects
+            }
+            let path = "/v1/health/service/web"
+            var start = time.now
+            let before = try await running.send("GET", path)
+            print("registry: \(before.body.count) bytes made and sent in \(time.now - start)")
+            start = time.now
+            let again = try await running.send("GET", path)
+            print("registry: and once more in \(time.now - start)")
+            #expect(again.body == before.body)
+            let index = try await running.index(path)
+            try await withThrowingTaskGroup(of: [UInt8].self) { group in
+                for _ in 0..<watchers {
+                    group.addTask { try await running.send("GET", "\(path)?index=\(index)&wait=10m").body }
+                }
+                try #require(try await isEventually(within: .seconds(60)) { running.watchers > 0 })
+                start = time.now
+                try await running.put("/v1/agent/service/deregister/i7")
+                for try await body in group {
+                    #expect(body.count < before.body.count)
+                    #expect(!String(decoding: body, as: UTF8.self).contains(#""ID":"i7""#))
+                }
+                print("registry: \(watchers) long answers after \(time.now - start)")
+            }
+        }
+    }
+
     /// A connection of its own: a client would share and queue.
     private func ask(_ endpoint: Endpoint, _ path: String) async throws -> (Int, UInt64) {
         try await RawConnection.with(endpoint) { connection in

@@ -2,10 +2,55 @@ import Foundation
 import HTTPTestSupport
 import ParleyCore
 import ParleyDiscovery
+import ParleySQLite
 import ProcessTestSupport
 import Testing
 
 @testable import ParleyRegistry
+
+/// What differs from the disk, while the disk fails and comes back.
+@Suite(.timeLimit(.minutes(1))) struct UnsavedChangesTests {
+    private struct DiskFull: Error {}
+
+    @Test func whatWasNotWrittenStaysToBeDone() {
+        var unsaved = UnsavedChanges()
+        unsaved.add([.kv("a")], isUrgent: true)
+        let first = unsaved.take()
+        unsaved.add([.kv("b")], isUrgent: true)
+        unsaved.failed(first, DiskFull())
+        #expect(self.word(unsaved.outcome(of: 1)) == "failed")
+        // It has come after what failed: it may still be written.
+        #expect(self.word(unsaved.outcome(of: 2)) == "waiting")
+        let second = unsaved.take()
+        #expect(second.keys == [.kv("a"), .kv("b")])
+        unsaved.saved(second)
+        #expect(self.word(unsaved.outcome(of: 1)) == "saved")
+        #expect(self.word(unsaved.outcome(of: 2)) == "saved")
+        #expect(unsaved.keys.isEmpty && !unsaved.isUrgent)
+    }
+
+    @Test func resultsOfChecksAreNotUrgent() {
+        var unsaved = UnsavedChanges()
+        for _ in 0..<1_000 { unsaved.add([.check(key("c"))], isUrgent: false) }
+        #expect(!unsaved.isUrgent && unsaved.keys.count == 1 && unsaved.ticket == 0)
+    }
+
+    @Test func nobodyWaitsForARegistryThatHasEnded() {
+        var unsaved = UnsavedChanges()
+        unsaved.add([.kv("a")], isUrgent: true)
+        unsaved.ended()
+        #expect(self.word(unsaved.outcome(of: 1)) == "failed")
+        #expect(self.word(unsaved.outcome(of: 99)) == "failed")
+    }
+
+    private func word(_ outcome: UnsavedChanges.Outcome) -> String {
+        switch outcome {
+        case .saved: "saved"
+        case .waiting: "waiting"
+        case .failed: "failed"
+        }
+    }
+}
 
 /// What survives.
 @Suite(.timeLimit(.minutes(3))) struct StoreTests {
@@ -107,6 +152,52 @@ import Testing
         }
     }
 
+    /// While another process holds the file, what is registered is in effect and not confirmed; later it is written.
+    @Test func aDiskThatRefusesIsTriedAgain() async throws {
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            let store = try await RegistryStore.open(path: path, time: SystemTimeSource(), logger: testLogger)
+            _ = try await store.load()
+            let engine = RegistryEngine(
+                machine: try machine(),
+                isPersistent: true,
+                time: SystemTimeSource(),
+                random: SystemRandomSource()
+            )
+            engine.change { _ in RegistryStateMachine.Effects(dirty: [.node(local)]) }
+            _ = try await store.backend.withTransaction {
+                try $0.execute("CREATE TRIGGER full BEFORE INSERT ON parley_registry BEGIN SELECT RAISE(ABORT, 'full'); END")
+            }
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await engine.keepSaving(in: store, floor: 0, logger: testLogger) }
+                await #expect(throws: StoreFailure.self) {
+                    try await engine.durableChange { machine throws(RegistryStateMachine.Refusal) in
+                        try machine.register(service("w1", "web"), checks: [])
+                    }
+                }
+                #expect(engine.read { $0.services[key("w1")] } != nil)
+                _ = try await store.backend.withTransaction { try $0.execute("DROP TRIGGER full") }
+                // The same again: nothing to change, and now it is confirmed.
+                #expect(try await isEventually {
+                    do {
+                        try await engine.durableChange { machine throws(RegistryStateMachine.Refusal) in
+                            try machine.register(service("w1", "web"), checks: [])
+                        }
+                        return true
+                    } catch is StoreFailure {
+                        return false
+                    }
+                })
+                group.cancelAll()
+            }
+            await store.backend.close()
+            try await withRegistry(path: path) { running in
+                let services = try await running.get("/v1/agent/services")
+                #expect(services["w1"] != nil)
+            }
+        }
+    }
+
     @Test func manyAtOnceAreAllOnDisk() async throws {
         try await withFolder { folder in
             let path = folder + "/registry.db"
@@ -174,9 +265,13 @@ import Testing
                             $0.index = max($0.index, index)
                             return $0.ids.count > 50
                         }
-                        if isEnough { child.kill() }
+                        if isEnough { return }
                     }
                 }
+                await group.next()
+                child.kill()
+                // The client would go on trying to reach whoever is there no more.
+                group.cancelAll()
             }
             return seen.with { ($0.ids, $0.index) }
         }

@@ -1,4 +1,5 @@
 internal import HTTPTypes
+internal import NIOCore
 internal import ParleyCore
 
 /// One request to the registry, taken apart.
@@ -47,6 +48,14 @@ struct QueryItems: Sendable {
     /// The first value; "" for one that stands alone (`?stale`).
     subscript(name: String) -> String? { self.items.first { $0.name == name }?.value }
 
+    /// What decides about the content of an answer, as one text.
+    var content: String {
+        let others: Set<String> = ["index", "wait", "token", "stale", "consistent", "cached", "near"]
+        return self.items.filter { !others.contains($0.name) }.map { "\($0.name)=\($0.value)" }.joined(
+            separator: "\u{0}"
+        )
+    }
+
     func all(_ name: String) -> [String] { self.items.filter { $0.name == name }.map(\.value) }
 }
 
@@ -55,7 +64,7 @@ struct APIAnswer: Sendable {
     enum Body: Sendable {
         case none
         case text(String)
-        case json([UInt8])
+        case json(ByteBuffer)
         case bytes([UInt8])
     }
 

@@ -1,5 +1,5 @@
 internal import HTTPTypes
-internal import Logging
+internal import NIOCore
 internal import ParleyCore
 internal import ParleyDiscovery
 
@@ -23,6 +23,7 @@ struct RegistryAPI: Sendable {
     let engine: RegistryEngine
     let configuration: RegistryConfiguration
     let identity: RegistryIdentity
+    private let cache = AnswerCache()
     private(set) var routes = RouteTable()
 
     init(engine: RegistryEngine, configuration: RegistryConfiguration, identity: RegistryIdentity) {
@@ -165,7 +166,7 @@ extension RegistryAPI {
             tree.write(indent: options?.isPretty == true ? 4 : 0, into: &bytes)
             if options?.isPretty == true { bytes.append(UInt8(ascii: "\n")) }
         }
-        return APIAnswer(status: status, body: .json(bytes))
+        return APIAnswer(status: status, body: .json(ByteBuffer(bytes: bytes)))
     }
 
     /// Answers a question of the catalog: waits if that is wanted, and says which index the answer has.
@@ -175,15 +176,29 @@ extension RegistryAPI {
         _ read: @Sendable (borrowing RegistryStateMachine) -> Value
     ) async throws -> APIAnswer {
         let options = try call.options(self)
-        let (index, value) = try await self.engine.answer(
+        let key = call.request.path + "?" + call.query.content
+        let (index, found) = try await self.engine.answer(
             about: topic,
             patience: options.patience,
-            onWaiting: call.onWaiting,
-            read
-        )
-        var answer = try self.json(value, options)
+            onWaiting: call.onWaiting
+        ) { machine -> Found<Value> in
+            if let bytes = self.cache.find(key, version: machine.version) { return .bytes(bytes) }
+            return .value(read(machine), version: machine.version)
+        }
+        var answer: APIAnswer
+        switch found {
+        case .bytes(let bytes): answer = APIAnswer(body: .json(bytes))
+        case .value(let value, let version):
+            answer = try self.json(value, options)
+            if case .json(let bytes) = answer.body { self.cache.keep(bytes, key, version: version) }
+        }
         answer.headers += Self.indexHeaders(index, consistency: options.consistency)
         return answer
+    }
+
+    private enum Found<Value: Sendable>: Sendable {
+        case bytes(ByteBuffer)
+        case value(Value, version: UInt64)
     }
 
     static func indexHeaders(_ index: UInt64, consistency: String?) -> [(name: String, value: String)] {

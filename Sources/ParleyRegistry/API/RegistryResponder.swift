@@ -33,7 +33,7 @@ struct RegistryResponder: Sendable {
             body.writeString(text)
         case .json(let bytes):
             headers[.contentType] = "application/json"
-            body.writeBytes(bytes)
+            body = bytes
         case .bytes(let bytes):
             headers[.contentType] = "text/plain; charset=utf-8"
             headers[HTTPField.Name("X-Content-Type-Options") ?? .server] = "nosniff"

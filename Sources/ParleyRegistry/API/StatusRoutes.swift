@@ -1,3 +1,4 @@
+internal import NIOCore
 internal import ParleyDiscovery
 
 /// What one registry says about the cluster that it is not: it is its own leader and only member.
@@ -18,12 +19,18 @@ extension RegistryAPI {
         add("/v1/agent/self") { own.agentSelf }
         add("/v1/agent/members") { .array([own.member]) }
         add("/v1/agent/host") { .object([]) }
-        add("/v1/coordinate/nodes") { .array([]) }
         add("/v1/coordinate/datacenters") { .array([]) }
-        // Clients ask for these when they look for locks that others have left.
-        add("/v1/session/list") { .array([]) }
         add("/v1/operator/raft/configuration") { own.raftConfiguration }
-        routes.add("/v1/session/node/", ["GET": { call in try self.json(.array([]), call) }], maximumBodyBytes: limit)
+        // Clients ask for sessions when they look for locks that others have left.
+        for path in ["/v1/session/list", "/v1/session/node/", "/v1/session/info/", "/v1/coordinate/nodes"] {
+            routes.add(path, ["GET": self.nothing], maximumBodyBytes: limit)
+        }
+    }
+
+    /// Nothing, and it stays so: who waits for it waits in vain, and not in a loop.
+    @Sendable
+    private func nothing(_ call: Call) async throws -> APIAnswer {
+        try await self.indexed(call, about: .nothing) { _ in [String]() }
     }
 
     private func json(_ value: JSONValue, _ call: Call) throws -> APIAnswer {
@@ -31,7 +38,7 @@ extension RegistryAPI {
         var bytes: [UInt8] = []
         value.write(indent: options.isPretty ? 4 : 0, into: &bytes)
         if options.isPretty { bytes.append(UInt8(ascii: "\n")) }
-        return APIAnswer(body: .json(bytes))
+        return APIAnswer(body: .json(ByteBuffer(bytes: bytes)))
     }
 }
 

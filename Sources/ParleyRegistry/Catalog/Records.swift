@@ -87,6 +87,11 @@ struct CheckRecord: Sendable, Hashable, Codable {
 
     var key: NodeItemKey { NodeItemKey(node: self.node, id: self.id) }
     var serviceKey: NodeItemKey { NodeItemKey(node: self.node, id: self.serviceID) }
+    /// The service whose state this check repeats.
+    var followed: NodeItemKey? {
+        guard case .alias(let service) = self.plan?.probe else { return nil }
+        return NodeItemKey(node: self.node, id: service)
+    }
 
     /// Whether it says the same to those who ask about health; the output does not count (it would wake everybody at
     /// every sign of life).

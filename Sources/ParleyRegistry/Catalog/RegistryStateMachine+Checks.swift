@@ -34,7 +34,11 @@ extension RegistryStateMachine {
             // A sign of life is good for its time from the registration on.
             change.effects.planned.insert(check.key)
         }
-        if case .alias = check.plan?.probe { self.aliases.insert(check.key) } else { self.aliases.remove(check.key) }
+        self.unfollow(old)
+        if let followed = check.followed {
+            self.followers[followed, default: []].insert(check.key)
+            change.judged.insert(followed)
+        }
         self.checksOfService[check.serviceKey, default: []].insert(check.id)
         let isVisible = old.map { !check.isSame(as: $0) } ?? true
         if isVisible {
@@ -50,6 +54,7 @@ extension RegistryStateMachine {
     /// Who sees a change of this check.
     private func touch(_ check: CheckRecord, _ change: inout Change) {
         change.topics.formUnion([.checks, .node(check.node)])
+        change.judged.insert(check.serviceKey)
         if check.serviceID.isEmpty {
             self.touchServices(ofNode: check.node, &change)
         } else if let service = self.services[check.serviceKey] {
@@ -65,7 +70,7 @@ extension RegistryStateMachine {
 
     mutating func removeCheck(_ key: NodeItemKey, _ change: inout Change) {
         guard let check = self.checks.removeValue(forKey: key) else { return }
-        self.aliases.remove(key)
+        self.unfollow(check)
         self.checksOfService[check.serviceKey]?.remove(key.id)
         if self.checksOfService[check.serviceKey]?.isEmpty == true { self.checksOfService[check.serviceKey] = nil }
         if check.plan != nil { change.effects.unplanned.insert(key) }
@@ -99,20 +104,24 @@ extension RegistryStateMachine {
         change.effects.dirty.insert(.check(key))
     }
 
+    private mutating func unfollow(_ check: CheckRecord?) {
+        guard let check, let followed = check.followed else { return }
+        self.followers[followed]?.remove(check.key)
+        if self.followers[followed]?.isEmpty == true { self.followers[followed] = nil }
+    }
+
     /// Brings the checks that follow another service up to date with it, also those that follow one of these.
     mutating func refreshAliases(_ change: inout Change) {
-        guard !self.aliases.isEmpty, !change.topics.isEmpty else { return }
         // Two that follow each other would go round for ever; longer chains than this are a mistake.
         for _ in 0..<8 {
-            var changed = false
-            for key in self.aliases.sorted() {
-                guard let check = self.checks[key], case .alias(let service) = check.plan?.probe else { continue }
-                let (status, output) = self.state(ofAlias: check, service: service)
-                guard check.status != status || check.output != output else { continue }
+            guard !self.followers.isEmpty, !change.judged.isEmpty else { return }
+            let keys = Set(change.judged.flatMap { self.followers[$0] ?? [] })
+            change.judged = []
+            for key in keys.sorted() {
+                guard let check = self.checks[key], let followed = check.followed else { continue }
+                let (status, output) = self.state(ofAlias: check, service: followed.id)
                 self.update(key, status: status, output: output, &change)
-                changed = true
             }
-            if !changed { return }
         }
     }
 

@@ -24,7 +24,7 @@ extension RegistryStateMachine {
             guard check.serviceID.isEmpty || self.services[check.serviceKey] != nil else { continue }
             self.checks[check.key] = check
             self.checksOfService[check.serviceKey, default: []].insert(check.id)
-            if case .alias = check.plan?.probe { self.aliases.insert(check.key) }
+            if let followed = check.followed { self.followers[followed, default: []].insert(check.key) }
         }
         for entry in saved.entries { self.kv[entry.key] = entry }
         self.kvIndex = self.kv.isEmpty ? 0 : self.floor

@@ -114,6 +114,7 @@ extension RegistryStateMachine {
         self.servicesOfNode[service.node, default: []].insert(service.id)
         self.names[service.lookupName, default: NameGroup()].members.insert(service.key)
         change.effects.dirty.insert(.service(service.key))
+        change.judged.insert(service.key)
         change.topics.formUnion([.services, .service(service.lookupName), .node(service.node)])
         guard let old, old.name != service.name || old.tags != service.tags else { return }
         for id in self.checksOfService[service.key] ?? [] {
@@ -147,6 +148,7 @@ extension RegistryStateMachine {
         self.servicesOfNode[key.node]?.remove(key.id)
         self.leaveGroup(service, &change)
         change.effects.dirty.insert(.service(key))
+        change.judged.insert(key)
         change.topics.formUnion([.services, .node(key.node)])
     }
 

@@ -19,6 +19,8 @@ struct RegistryStateMachine: Sendable {
         case node(String)
         case kv(String)
         case kvPrefix(String)
+        /// What never changes.
+        case nothing
     }
 
     typealias WatcherID = UInt64
@@ -55,6 +57,8 @@ struct RegistryStateMachine: Sendable {
     struct Change {
         let index: UInt64
         var topics: Set<Topic> = []
+        /// Services whose checks are others now; a node is one with an empty id.
+        var judged: Set<NodeItemKey> = []
         var effects = Effects()
     }
 
@@ -80,8 +84,8 @@ struct RegistryStateMachine: Sendable {
     var servicesOfNode: [String: Set<String>] = [:]
     /// By service; those of a node are under the empty id.
     var checksOfService: [NodeItemKey: Set<String>] = [:]
-    /// Those that follow another service.
-    var aliases: Set<NodeItemKey> = []
+    /// Checks that follow another service, by that service.
+    var followers: [NodeItemKey: Set<NodeItemKey>] = [:]
     var kv: [String: KVRecord] = [:]
 
     var servicesIndex: UInt64 = 0
@@ -119,6 +123,7 @@ struct RegistryStateMachine: Sendable {
             case .node(let name): self.nodeIndexes[name] ?? self.nodesIndex
             case .kv(let key): self.kv[key]?.modifyIndex ?? self.kvIndex
             case .kvPrefix(let prefix): self.kvIndex(ofPrefix: prefix)
+            case .nothing: UInt64(0)
             }
         return max(index, self.floor, 1)
     }
@@ -181,6 +186,7 @@ struct RegistryStateMachine: Sendable {
         case .service(let name): self.names[name]?.index = index
         case .node(let name): if self.nodes[name] != nil { self.nodeIndexes[name] = index }
         case .kv, .kvPrefix: self.kvIndex = index
+        case .nothing: break
         }
     }
 

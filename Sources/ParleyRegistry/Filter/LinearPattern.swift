@@ -216,18 +216,17 @@ private struct LinearPatternCompiler {
         guard let end = self.rest.prefix(16).firstIndex(of: "}") else { return nil }
         let inside = String(self.rest[self.rest.startIndex..<end].dropFirst())
         let parts = inside.split(separator: ",", omittingEmptySubsequences: false)
-        guard let first = parts.first, let low = Int(first), low >= 0, low <= 1_000, parts.count <= 2 else {
-            return nil
-        }
+        guard let first = parts.first, let low = Int(first), low >= 0, parts.count <= 2 else { return nil }
         let length = inside.unicodeScalars.count + 2
         if parts.count == 1 { return (low, low, length) }
         if parts[1].isEmpty { return (low, nil, length) }
-        guard let high = Int(parts[1]), high >= low, high <= 1_000 else { return nil }
+        guard let high = Int(parts[1]), high >= low else { return nil }
         return (low, high, length)
     }
 
     private func times(_ piece: [Step], _ low: Int, _ high: Int?) throws(Fault) -> [Step] {
-        guard piece.count * max(low, high ?? 1) < LinearPattern.maxSteps else {
+        let most = max(low, high ?? 1)
+        guard most < LinearPattern.maxSteps, piece.count * most < LinearPattern.maxSteps else {
             throw self.fault("invalid repeat count")
         }
         var steps: [Step] = []
