@@ -31,6 +31,7 @@ let package = Package(
         .library(name: "ParleyHTTPServer", targets: ["ParleyHTTPServer"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
         .library(name: "ParleyRegistry", targets: ["ParleyRegistry"]),
+        .library(name: "ParleyConsul", targets: ["ParleyConsul"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
         .library(name: "ParleyOps", targets: ["ParleyOps"]),
         .executable(name: "parley", targets: ["parley"]),
@@ -191,6 +192,16 @@ let package = Package(
                 product("AsyncHTTPClient", "async-http-client"), product("HeapModule", "swift-collections"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyConsul",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
@@ -387,11 +398,11 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
-            name: "ParleyRegistryTests",
+            name: "ParleyConsulTests",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyRegistry", "ParleyTestKit", "ProcessTestSupport",
-                "HTTPTestSupport", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
-                product("NIOEmbedded", "swift-nio"), product("Logging", "swift-log"),
+                "ParleyCore", "ParleyDiscovery", "ParleyConsul", "ParleyRegistry", "ParleyTestKit", "HTTPTestSupport",
+                "ProcessTestSupport", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
@@ -436,7 +447,8 @@ let package = Package(
                 "HTTPTestSupport", "ProcessTestSupport", product("AsyncHTTPClient", "async-http-client"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
-                product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),
+                product("NIOEmbedded", "swift-nio"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             exclude: ["Fixtures"],
             swiftSettings: settings

@@ -197,7 +197,8 @@ extension Running {
         try await self.withWeb { running in
             for note in ["a", "b", "c"] {
                 try await running.put("/v1/agent/check/pass/c?note=\(note)")
-                for path in [self.web, self.web + "?passing", self.web + "?tag=x", self.web + "?filter=Service.ID==w1"] {
+                for path in [self.web, self.web + "?passing", self.web + "?tag=x", self.web + "?filter=Service.ID==w1"]
+                {
                     let answer = try await running.send("GET", path)
                     #expect(answer.text.contains(#""Output":"\#(note)""#) != path.hasSuffix("tag=x"), "\(path)")
                 }

@@ -166,7 +166,9 @@ import Testing
             )
             engine.change { _ in RegistryStateMachine.Effects(dirty: [.node(local)]) }
             _ = try await store.backend.withTransaction {
-                try $0.execute("CREATE TRIGGER full BEFORE INSERT ON parley_registry BEGIN SELECT RAISE(ABORT, 'full'); END")
+                try $0.execute(
+                    "CREATE TRIGGER full BEFORE INSERT ON parley_registry BEGIN SELECT RAISE(ABORT, 'full'); END"
+                )
             }
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await engine.keepSaving(in: store, floor: 0, logger: testLogger) }
@@ -178,16 +180,18 @@ import Testing
                 #expect(engine.read { $0.services[key("w1")] } != nil)
                 _ = try await store.backend.withTransaction { try $0.execute("DROP TRIGGER full") }
                 // The same again: nothing to change, and now it is confirmed.
-                #expect(try await isEventually {
-                    do {
-                        try await engine.durableChange { machine throws(RegistryStateMachine.Refusal) in
-                            try machine.register(service("w1", "web"), checks: [])
+                #expect(
+                    try await isEventually {
+                        do {
+                            try await engine.durableChange { machine throws(RegistryStateMachine.Refusal) in
+                                try machine.register(service("w1", "web"), checks: [])
+                            }
+                            return true
+                        } catch is StoreFailure {
+                            return false
                         }
-                        return true
-                    } catch is StoreFailure {
-                        return false
                     }
-                })
+                )
                 group.cancelAll()
             }
             await store.backend.close()
