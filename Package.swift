@@ -403,6 +403,7 @@ let package = Package(
                 "ParleyCore", "ParleyDiscovery", "ParleyConsul", "ParleyRegistry", "ParleyTestKit", "HTTPTestSupport",
                 "ProcessTestSupport", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("InMemoryLogging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings

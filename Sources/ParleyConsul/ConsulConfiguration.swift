@@ -64,7 +64,7 @@ public struct ConsulConfiguration: Sendable {
 
     /// From `consul://[token@]host[:port][?dc=NAME&tls=true]`. Without a port it is 8500, with TLS 8501.
     ///
-    /// - Throws: ``ConsulError/Code/invalidConfiguration``. The text is not repeated in it, because it may hold a token.
+    /// - Throws: ``ConsulError/Code/invalidConfiguration``. The text is not repeated in it, as it may hold a token.
     public init(url: String) throws(ConsulError) {
         guard let parts = URLComponents(string: url), parts.scheme == "consul", let host = parts.host, !host.isEmpty,
             parts.password == nil, parts.path.isEmpty || parts.path == "/", parts.fragment == nil,

@@ -81,7 +81,8 @@ extension ConsulClient {
 
     /// The sign of life for a TTL check: all is well.
     ///
-    /// - Throws: ``ConsulError/Code/notFound`` when the agent does not know the check (any more), or it is no TTL check.
+    /// - Throws: ``ConsulError/Code/notFound`` when the agent does not know the check (any more), or it is no
+    ///   TTL check.
     public func pass(_ checkID: String, note: String = "") async throws {
         try await self.report("agent/check/pass", checkID, note)
     }

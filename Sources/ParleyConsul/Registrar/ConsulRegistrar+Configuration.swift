@@ -58,8 +58,8 @@ extension ConsulRegistrar {
     /// How instances are registered.
     public struct Configuration: Sendable {
         public var check = Check.ttl(.seconds(15))
-        /// With ``Check/ttl(_:)``: asked before each sign of life. It must end when its task is cancelled; while it does
-        /// not answer, there is no sign of life.
+        /// With ``Check/ttl(_:)``: asked before each sign of life. It must end when its task is cancelled; while it
+        /// does not answer, there is no sign of life.
         public var health: @Sendable (ServiceInstance) async -> Health = { _ in .passing }
         /// How long an instance may be critical before Consul forgets it, so that the dead do not pile up; an instance
         /// that lives after all registers again. Consul takes at least a minute. `nil` for never.
@@ -70,7 +70,8 @@ extension ConsulRegistrar {
         public var presenceInterval: Duration = .seconds(10)
         /// After failures, though never longer than between two signs of life.
         public var backoff = Backoff(initial: .milliseconds(250), cap: .seconds(10), jitter: 0.5)
-        /// How long ``ConsulRegistrar/register(_:)`` waits for the agent before it leaves the rest to ``ConsulRegistrar/run()``.
+        /// How long ``ConsulRegistrar/register(_:)`` waits for the agent before it leaves the rest to
+        /// ``ConsulRegistrar/run()``.
         public var registerTimeout: Duration = .seconds(5)
         /// How long an instance that leaves tries to tell the agent.
         public var deregisterTimeout: Duration = .seconds(5)

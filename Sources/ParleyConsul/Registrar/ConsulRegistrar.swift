@@ -19,8 +19,8 @@ internal import Synchronization
 /// instance by hand), it is registered again, at the latest with the next sign of life after the agent is back. The
 /// service goes on serving meanwhile. The log has a warning when it begins to fail and a line when it works again.
 ///
-/// **Repetition.** Registering is sent again when its answer was lost; it is the same registration under the same id, so
-/// that changes nothing. Ids must be unique among all instances: two processes with the same id at one agent replace
+/// **Repetition.** Registering is sent again when its answer was lost; it is the same registration under the same id,
+/// so that changes nothing. Ids must be unique among all instances: two processes with the same id at one agent replace
 /// each other.
 ///
 /// **Leaving.** ``deregister(_:)`` and the graceful shutdown tell the agent, for ``Configuration/deregisterTimeout`` at
@@ -76,9 +76,10 @@ public final class ConsulRegistrar: ServiceRegistrar, Service {
     /// Returns when the agent has taken it; or, when the agent does not answer for ``Configuration/registerTimeout``,
     /// without an error, because it is tried until it succeeds.
     ///
-    /// - Throws: ``DiscoveryError/Code/invalidInstance`` when the id is empty, the port is not 1…65535, or Consul refuses
-    ///   it; ``DiscoveryError/Code/registryUnavailable`` when the token may not register it, what answers is not Consul,
-    ///   or ``run()`` does not run; ``DiscoveryError/Code/registryFull`` at ``Configuration/maximumInstances``;
+    /// - Throws: ``DiscoveryError/Code/invalidInstance`` when the id is empty, the port is not 1…65535, or Consul
+    ///   refuses it; ``DiscoveryError/Code/registryUnavailable`` when the token may not register it, what answers is
+    ///   not Consul, or ``run()`` does not run; ``DiscoveryError/Code/registryFull`` at
+    ///   ``Configuration/maximumInstances``;
     ///   `CancellationError`, and it is registered all the same. After the others it is not kept.
     public func register(_ instance: ServiceInstance) async throws {
         guard !instance.id.isEmpty, (1...65_535).contains(instance.endpoint.port) else {
@@ -232,7 +233,7 @@ public final class ConsulRegistrar: ServiceRegistrar, Service {
             case .beat: await self.beat(entry)
             case .deregister:
                 await self.attempt(entry) { try await self.client.deregister(serviceID: id) }
-            case .sleep(let instant): await entry.signal.wait(after: generation, until: instant, on: self.time)
+            case .wait(let instant): await entry.signal.wait(after: generation, until: instant, on: self.time)
             case .end(let isClean):
                 if !isClean { self.warnOfGhost(entry) }
                 entry.signal.ring()

@@ -15,7 +15,7 @@ struct RegistrationMachine: Equatable {
         case register
         case beat
         case deregister
-        case sleep(until: ContinuousClock.Instant)
+        case wait(until: ContinuousClock.Instant)
         /// It is over. Without `isClean` the agent could not be told.
         case end(isClean: Bool)
     }
@@ -46,8 +46,8 @@ struct RegistrationMachine: Equatable {
         if case .gone(let isClean) = self.phase { return .end(isClean: isClean) }
         if case .leaving(let limit) = self.phase, now >= limit { return .end(isClean: false) }
         if let due, now < due {
-            guard case .leaving(let limit) = self.phase else { return .sleep(until: due) }
-            return .sleep(until: min(due, limit))
+            guard case .leaving(let limit) = self.phase else { return .wait(until: due) }
+            return .wait(until: min(due, limit))
         }
         switch self.phase {
         case .unknown: return .register

@@ -31,7 +31,7 @@ struct BlockingQueryMachine: Equatable {
     enum NextAction: Equatable {
         case ask(Question)
         /// Then ask what is next again.
-        case sleep(until: ContinuousClock.Instant)
+        case wait(until: ContinuousClock.Instant)
     }
 
     enum AnswerAction: Equatable {
@@ -60,10 +60,10 @@ struct BlockingQueryMachine: Equatable {
 
     /// - Parameter isCrowded: Whether others wait for their turn to ask.
     mutating func next(now: ContinuousClock.Instant, isCrowded: Bool = false) -> NextAction {
-        if let notBefore, now < notBefore { return .sleep(until: notBefore) }
+        if let notBefore, now < notBefore { return .wait(until: notBefore) }
         self.refill(now)
         guard self.tokens > 0 else {
-            return .sleep(until: (self.refilledAt ?? now).advanced(by: self.rules.interval))
+            return .wait(until: (self.refilledAt ?? now).advanced(by: self.rules.interval))
         }
         self.notBefore = nil
         self.tokens -= 1
@@ -78,8 +78,12 @@ struct BlockingQueryMachine: Equatable {
             self.refilledAt = now
             return
         }
+        guard since <= now else {
+            self.refilledAt = now  // a clock that goes back starts the interval anew
+            return
+        }
         let missing = Self.burst - self.tokens
-        let whole = Int(min(Double(missing), max(0, since.duration(to: now) / self.rules.interval)))
+        let whole = Int(min(Double(missing), since.duration(to: now) / self.rules.interval))
         guard whole > 0 else { return }
         self.tokens += whole
         self.refilledAt = whole == missing ? now : since.advanced(by: self.rules.interval * whole)

@@ -5,8 +5,8 @@ public struct ConsulWatchConfiguration: Sendable, Hashable {
     /// How long one question waits for a change; Consul allows at most 10 minutes. Shorter waits cost more requests and
     /// find out sooner that a connection is dead.
     public var wait: Duration = .seconds(55)
-    /// The same while more questions want to wait than ``ConsulConfiguration/maximumWaitingQuestions``: what is asked in
-    /// turns is known this much later.
+    /// The same while more questions want to wait than ``ConsulConfiguration/maximumWaitingQuestions``: they take
+    /// turns, and what has changed is known when it is the turn of its question.
     public var crowdedWait: Duration = .seconds(2)
     /// How long it waits after failures; the wait is drawn from the upper half.
     public var backoff = Backoff(initial: .milliseconds(500), cap: .seconds(30), jitter: 0.5)
@@ -71,7 +71,7 @@ public struct ConsulWatch<Value: Sendable>: AsyncSequence, Sendable {
         )
     }
 
-    public struct Iterator: AsyncIteratorProtocol {
+    public struct Iterator: AsyncIteratorProtocol, Sendable {
         let client: ConsulClient
         let question: ConsulQuestion<Value>
         var machine: BlockingQueryMachine
@@ -88,7 +88,7 @@ public struct ConsulWatch<Value: Sendable>: AsyncSequence, Sendable {
             while !self.isOver {
                 do {
                     switch self.machine.next(now: time.now, isCrowded: self.client.isCrowded) {
-                    case .sleep(let instant): try await time.sleep(until: instant)
+                    case .wait(let instant): try await time.sleep(until: instant)
                     case .ask(let question):
                         let answer = try await self.ask(question)
                         let action = self.machine.answered(
