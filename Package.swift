@@ -33,6 +33,7 @@ let package = Package(
         .library(name: "ParleyGRPC", targets: ["ParleyGRPC"]),
         .library(name: "ParleyGateway", targets: ["ParleyGateway"]),
         .library(name: "ParleyRegistry", targets: ["ParleyRegistry"]),
+        .library(name: "ParleyConsul", targets: ["ParleyConsul"]),
         .library(name: "ParleyTestKit", targets: ["ParleyTestKit"]),
         .library(name: "ParleyOps", targets: ["ParleyOps"]),
         .executable(name: "parley", targets: ["parley"]),
@@ -216,6 +217,16 @@ let package = Package(
                 product("AsyncHTTPClient", "async-http-client"), product("HeapModule", "swift-collections"),
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
+                product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ParleyConsul",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", product("AsyncHTTPClient", "async-http-client"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
@@ -418,6 +429,17 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyTestKit", product("NIOCore", "swift-nio"),
                 product("NIOPosix", "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "ParleyConsulTests",
+            dependencies: [
+                "ParleyCore", "ParleyDiscovery", "ParleyConsul", "ParleyRegistry", "ParleyTestKit", "HTTPTestSupport",
+                "ProcessTestSupport", product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("Logging", "swift-log"),
+                product("InMemoryLogging", "swift-log"),
+                product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings
         ),

@@ -67,8 +67,8 @@ package struct DNSZone: Sendable {
         }
         if case .reverse(let address) = subject { return self.reverse(message, question, address, source) }
         message.isAuthoritative = true
-        let registry = Registry(source: source, random: random, most: most)
-        switch self.find(subject, question, registry, depth: 0) {
+        let material = Material(source: source, random: random, most: most)
+        switch self.find(subject, question, material, depth: 0) {
         case .nothing:
             message.responseCode = .nameError
             message.authorities = [self.startOfAuthority(at: now)]
@@ -104,7 +104,7 @@ package struct DNSZone: Sendable {
     }
 
     /// What an answer is made from.
-    private struct Registry {
+    private struct Material {
         var source: any RegistryDNSSource
         var random: any RandomSource
         var most: Int
@@ -113,26 +113,26 @@ package struct DNSZone: Sendable {
     /// How many CNAMEs within the domain are followed.
     private static let maximumDepth = 8
 
-    private func find(_ subject: Subject, _ question: DNSQuestion, _ registry: Registry, depth: Int) -> Found {
+    private func find(_ subject: Subject, _ question: DNSQuestion, _ material: Material, depth: Int) -> Found {
         switch subject {
         case .outside, .reverse, .nothing: return .nothing
         case .empty: return .records([])
-        case .apex: return .records(question.type == .ns ? self.nameServers(registry.source) : [])
+        case .apex: return .records(question.type == .ns ? self.nameServers(material.source) : [])
         case .address(let address): return .records(self.entries(question, at: address))
         case .node(let name):
-            guard let node = registry.source.node(named: name) else { return .nothing }
+            guard let node = material.source.node(named: name) else { return .nothing }
             var entries = self.records(question, at: node.address).map { Entry(record: $0) }
             if question.asks(for: .txt) { entries += self.texts(question.name, node).map { Entry(record: $0) } }
-            return .records(self.following(entries, question, registry, depth: depth))
+            return .records(self.following(entries, question, material, depth: depth))
         case .service(let name, let tag):
             let tag = tag?.lowercased()
-            let instances = registry.source.instances(ofService: name).filter { self.isAnswered($0, tag: tag) }
+            let instances = material.source.instances(ofService: name).filter { self.isAnswered($0, tag: tag) }
             guard !instances.isEmpty else { return .nothing }
-            let shuffled = instances.shuffled(by: registry.random)
-            if question.type == .srv { return .records(self.locations(question, shuffled, most: registry.most)) }
-            var entries = self.serviceAddresses(question, shuffled, most: registry.most)
-            if question.type == .any { entries += self.locations(question, shuffled, most: registry.most) }
-            return .records(self.following(entries, question, registry, depth: depth))
+            let shuffled = instances.shuffled(by: material.random)
+            if question.type == .srv { return .records(self.locations(question, shuffled, most: material.most)) }
+            var entries = self.serviceAddresses(question, shuffled, most: material.most)
+            if question.type == .any { entries += self.locations(question, shuffled, most: material.most) }
+            return .records(self.following(entries, question, material, depth: depth))
         }
     }
 
@@ -148,14 +148,14 @@ package struct DNSZone: Sendable {
     private func following(
         _ entries: [Entry],
         _ question: DNSQuestion,
-        _ registry: Registry,
+        _ material: Material,
         depth: Int
     ) -> [Entry] {
         guard depth < Self.maximumDepth, entries.count == 1, question.type != .cname,
             case .cname(let target)? = entries.first?.record.data
         else { return entries }
         let next = DNSQuestion(target, question.type, recordClass: question.recordClass)
-        guard case .records(let more) = self.find(self.subject(of: target), next, registry, depth: depth + 1) else {
+        guard case .records(let more) = self.find(self.subject(of: target), next, material, depth: depth + 1) else {
             return entries
         }
         return entries + more
