@@ -1,5 +1,6 @@
 internal import GRPCCore
 internal import Logging
+internal import ParleyConsul
 internal import ParleyCore
 internal import ParleyDiscovery
 internal import ParleyGRPC
@@ -33,6 +34,19 @@ struct Assembly {
         self.registrar = registry
         self.resolver = FallbackResolver([registry, try settings.addresses()])
         self.rpcResolver = FallbackResolver([registry, try settings.rpcAddresses()])
+        if let consul = try settings.chosenRegistry() { try self.use(consul) }
+    }
+
+    /// A registry elsewhere. Whom it does not know is looked for at the fixed addresses, as without it.
+    private mutating func use(_ configuration: ConsulConfiguration) throws {
+        let logger = self.settings.logger("consul")
+        let client = try ConsulClient(configuration)
+        let resolver = ConsulResolver(client: client, logger: logger)
+        let registrar = ConsulRegistrar(client: client, logger: logger)
+        self.services += [resolver, registrar]
+        self.registrar = registrar
+        self.resolver = FallbackResolver([resolver, try self.settings.addresses()])
+        self.rpcResolver = FallbackResolver([resolver, try self.settings.rpcAddresses()])
     }
 
     /// - Parameter ports: 0 for a free one.

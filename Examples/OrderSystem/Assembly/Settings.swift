@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
 internal import Logging
+internal import ParleyConsul
 internal import ParleyCore
 internal import ParleyDiscovery
 internal import ParleyRESP
@@ -37,6 +38,15 @@ struct Settings: ParsableArguments {
     )
     var mirror: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Consul, or a registry like it, with which the services register and by which they find each other: "
+                + "consul://token@host:8500. Or REGISTRY_URL.",
+            valueName: "url"
+        )
+    )
+    var registry: String?
+
     @Option(help: "Address to listen on.")
     var host = ProcessInfo.processInfo.environment["HOST"] ?? "127.0.0.1"
 
@@ -49,6 +59,7 @@ struct Settings: ParsableArguments {
         }
         _ = try self.chosenBroker()
         _ = try self.chosenMirror()
+        _ = try self.chosenRegistry()
         if let style = ProcessInfo.processInfo.environment["SAGA_STYLE"], SagaStyle(rawValue: style) == nil {
             throw ValidationError("SAGA_STYLE is '\(style)'; write orchestration or choreography")
         }
@@ -69,6 +80,14 @@ struct Settings: ParsableArguments {
         // Nothing that customers wait for needs it.
         server.commandTimeout = .seconds(2)
         return server
+    }
+
+    /// `nil`: the one in this process, or fixed addresses.
+    func chosenRegistry() throws -> ConsulConfiguration? {
+        guard let url = self.registry ?? ProcessInfo.processInfo.environment["REGISTRY_URL"] else { return nil }
+        do { return try ConsulConfiguration(url: url) } catch {
+            throw ValidationError("--registry: \(error.message)")
+        }
     }
 
     func logger(_ label: String) -> Logger {

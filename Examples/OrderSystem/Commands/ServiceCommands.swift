@@ -16,6 +16,7 @@ struct Up: AsyncParsableCommand {
               order-system up --without payment-service    to see what happens when a participant is down
               order-system up --saga choreography          nobody leads: the services react to each other's events
               order-system up --broker amqp://guest:guest@localhost/%2F    events over RabbitMQ
+              order-system up --registry consul://localhost:8500    with a Consul, or `parley registry`
               order-system up --mirror redis://localhost:6379    then redis-cli HGETALL saga:order:<id>
             """
     )
@@ -48,7 +49,8 @@ struct Up: AsyncParsableCommand {
             kinds: kinds,
             isAlone: false,
             asJSON: self.json,
-            registryPorts: self.withoutRegistry ? nil : self.ephemeralPorts ? (0, 0) : (8_500, 8_600)
+            registryPorts: try self.withoutRegistry || self.settings.chosenRegistry() != nil
+                ? nil : self.ephemeralPorts ? (0, 0) : (8_500, 8_600)
         ) { kind in
             if self.ephemeralPorts { return Ports(http: 0, grpc: 0) }
             return Ports(http: kind == .gateway ? self.port : kind.defaultPort, grpc: kind.defaultGRPCPort ?? 0)
