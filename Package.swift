@@ -267,7 +267,8 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyAMQP",
                 "ParleyRESP", "ParleyRabbitMQ", "ParleyRedis", "ParleyHTTPClient", "ParleyHTTPServer", "ParleyGateway",
-                "ParleyGRPC", "ParleyResilience", "ParleyConsul", "ParleyRegistry", "ParleyOps", product("GRPCCore", "grpc-swift-2"),
+                "ParleyGRPC", "ParleyResilience", "ParleyConsul", "ParleyRegistry", "ParleyOps",
+                product("GRPCCore", "grpc-swift-2"),
                 product("GRPCProtobuf", "grpc-swift-protobuf"), product("SwiftProtobuf", "swift-protobuf"),
                 product("ArgumentParser", "swift-argument-parser"), product("Hummingbird", "hummingbird"),
                 product("Logging", "swift-log"), product("ServiceLifecycle", "swift-service-lifecycle"),

@@ -4,6 +4,8 @@ extension ServiceInstance {
     /// The key of a registry's metadata by which a program says that the instance itself knows this id. What people
     /// register by hand, for programs of others, has it not.
     private static let ownID = "parley_instance"
+    /// The key of ``metadata`` under which a resolver says how much of the traffic an instance should get.
+    package static let weight = "weight"
 
     /// What a registry is told beside the address.
     package var registeredMetadata: [String: String] {

@@ -22,7 +22,7 @@ public struct ServiceInstance: Sendable, Hashable, Identifiable {
         endpoint: Endpoint,
         tags: [String] = [],
         metadata: [String: String] = [:],
-        knowsItsID: Bool = true
+        knowsItsID: Bool = false
     ) {
         self.id = id
         self.service = service

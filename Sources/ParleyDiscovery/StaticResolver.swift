@@ -13,8 +13,7 @@ public struct StaticResolver: ServiceResolver {
                 ServiceInstance(
                     id: "\(service)-\(index + 1)",
                     service: service,
-                    endpoint: endpoint,
-                    knowsItsID: false
+                    endpoint: endpoint
                 )
             }
         }

@@ -141,7 +141,7 @@ public final class HTTPService: Service, Sendable {
             self.registration.withLock { $0 = id }
             let metadata = try await self.metadata(id)
             try await registrar.register(
-                ServiceInstance(id: id, service: name, endpoint: reachable, metadata: metadata)
+                ServiceInstance(id: id, service: name, endpoint: reachable, metadata: metadata, knowsItsID: true)
             )
             // The shutdown may have begun, and its deregistration been done, while the registry was answering.
             if self.state.isDraining { try await registrar.deregister(id) }

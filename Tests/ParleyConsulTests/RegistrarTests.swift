@@ -40,7 +40,7 @@ import Testing
                     let found = try await client.instances(of: "web").value
                     #expect(found.map(\.service.id) == ["web-1", "web-2"])
                     #expect(found.allSatisfy { $0.status == .passing && $0.weight == 7 })
-                    #expect(found.first?.service.meta == ["parley-instance": "web-1"])
+                    #expect(found.first?.service.meta == ["parley_instance": "web-1"])
                     #expect(found.first?.service.tags == ["v1"] && found.first?.service.address == "127.0.0.1")
                     health.withLock { $0 = ConsulRegistrar.Health(.warning, note: "slow disk") }
                     #expect(

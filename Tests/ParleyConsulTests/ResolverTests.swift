@@ -34,7 +34,7 @@ import Testing
                     let found = try #require(try await resolver.resolve("web").first)
                     // Without an address of its own it has the node's.
                     #expect(found.endpoint == Endpoint(host: "127.0.0.1", port: 80) && found.tags == ["v1"])
-                    #expect(found.metadata == ["a": "b", "consul.node": "refnode", "consul.weight": "1"])
+                    #expect(found.metadata == ["a": "b", "consul.node": "refnode", "weight": "1"])
                     try await client.fail("alive")
                     #expect(try await isEventually { try await ids(resolver) == [] })
                     try await client.warn("alive")
@@ -110,7 +110,7 @@ import Testing
         )
         #expect(found.map(\.id) == ["a@n1", "a@n2", "e"])
         #expect(found.map { "\($0.endpoint)" } == ["10.9.9.9:80", "10.0.0.2:80", "[::1]:80"])
-        #expect(found.map { $0.metadata["consul.weight"] } == ["10", "2", "2"])
+        #expect(found.map { $0.metadata["weight"] } == ["10", "2", "2"])
         #expect(found.allSatisfy { $0.metadata["consul.node"] == "mine" })
     }
 

@@ -43,7 +43,13 @@ func withRegistry<Value>(
 }
 
 func instance(_ id: String, of service: ServiceName = "web", port: Int = 8_080) -> ServiceInstance {
-    ServiceInstance(id: id, service: service, endpoint: Endpoint(host: "127.0.0.1", port: port), tags: ["v1"])
+    ServiceInstance(
+        id: id,
+        service: service,
+        endpoint: Endpoint(host: "127.0.0.1", port: port),
+        tags: ["v1"],
+        knowsItsID: true
+    )
 }
 
 /// One line of `/v1/health/service/:name`.

@@ -206,8 +206,12 @@ import Testing
         try await withServer(right, configure: { $0.instanceID = "test-1" }) { _, first async throws in
             try await withServer(wrong, configure: { $0.instanceID = "payments-7" }) { _, second async throws in
                 let registry = InProcessRegistry()
-                try await registry.register(ServiceInstance(id: "test-1", service: "test-service", endpoint: first))
-                try await registry.register(ServiceInstance(id: "test-2", service: "test-service", endpoint: second))
+                try await registry.register(
+                    ServiceInstance(id: "test-1", service: "test-service", endpoint: first, knowsItsID: true)
+                )
+                try await registry.register(
+                    ServiceInstance(id: "test-2", service: "test-service", endpoint: second, knowsItsID: true)
+                )
                 try await withClient(registry) { client async throws in
                     for number in 0..<20 {
                         let answer = try await client.text("Echo", "\(number)")
@@ -219,6 +223,72 @@ import Testing
                     #expect(error?.retry == .notSent && error?.code == .noInstanceAvailable)
                 }
             }
+        }
+    }
+
+    /// A server of another service at the address: it has no such method, and its refusal names nobody.
+    @Test func aServerWithoutTheMethodIsNotBelieved() async throws {
+        struct Others: RegistrableRPCService {
+            func registerMethods<Transport: ServerTransport>(with router: inout RPCRouter<Transport>) {}
+        }
+        let wrong = try GRPCService(configuration: .init(name: "payments"), services: [Others()], logger: quiet)
+        try await withRunning(wrong) { _ async throws in
+            let second = try await wrong.endpoint()
+            try await withServer(configure: { $0.instanceID = "test-1" }) { _, first async throws in
+                let registry = InProcessRegistry()
+                try await registry.register(
+                    ServiceInstance(id: "test-1", service: "test-service", endpoint: first, knowsItsID: true)
+                )
+                try await registry.register(
+                    ServiceInstance(id: "test-2", service: "test-service", endpoint: second, knowsItsID: true)
+                )
+                try await withClient(registry) { client async throws in
+                    for number in 0..<20 {
+                        let answer = try await client.text("Echo", "\(number)")
+                        #expect(answer == "\(number)")
+                    }
+                    #expect(client.isolate("test-1", of: "test-service"))
+                    let error = await failure { try await client.text("Echo") }
+                    #expect(error?.code == .noInstanceAvailable && error?.retry == .notSent)
+                }
+            }
+        }
+    }
+
+    /// Whatever somebody wrote into a registry is no reason to end the process.
+    @Test(arguments: ["70000", "-1", "0", "x", "", "99999999999999999999"])
+    func aPortThatIsNoneIsNoInstance(_ port: String) async throws {
+        let registry = InProcessRegistry()
+        try await registry.register(
+            ServiceInstance(
+                id: "1",
+                service: "test-service",
+                endpoint: Endpoint(host: "127.0.0.1", port: 1),
+                metadata: [ServiceInstance.grpcPort: port]
+            )
+        )
+        try await withClient(registry) { client async throws in
+            let error = await failure { try await client.text("Echo") }
+            #expect(error?.code == .noInstance)
+        }
+    }
+
+    @Test func callsUnderWayOutliveTheShutdownOfTheClient() async throws {
+        let gate = Gate()
+        let rpcs = TestRPCs(gate: gate)
+        try await withServer(rpcs) { _, endpoint async throws in
+            let call = try await withClient(at(endpoint)) { client async throws in
+                let call = Task { try await client.text("Echo", "patience") }
+                try #require(try await isEventually { rpcs.seen.all == ["echo"] })
+                // The shutdown begins when this returns, and must wait for the call.
+                Task {
+                    try await SystemTimeSource().sleep(for: .milliseconds(100))
+                    gate.open()
+                }
+                return call
+            }
+            let answer = try await call.value
+            #expect(answer == "patience")
         }
     }
 

@@ -114,7 +114,7 @@ import Testing
             requestTimeout: .seconds(30),
             accessLogLevel: .debug,
             logger: quiet,
-            health: GRPCHealth(),
+            drain: Drain(),
             time: SystemTimeSource(),
             ids: .shared
         )
@@ -187,6 +187,47 @@ import Testing
         let (running, call) = try await answer.value
         #expect(try await call.value == "patience")
         running.cancel()
+    }
+
+    /// It does not hold the server up for longer than the drain time, and hears of its end.
+    @Test func aHandlerThatOutlivesTheDrainIsCancelled() async throws {
+        let rpcs = TestRPCs()
+        let call = try await withServer(rpcs, configure: { $0.drainTimeout = .milliseconds(300) }) {
+            _,
+            endpoint async throws in
+            let client = GRPCServiceClient(configuration: .init(name: "tester"), resolver: at(endpoint), logger: quiet)
+            let running = Task { try await client.run() }
+            let call = Task { try await client.text("Wait") }
+            try #require(try await isEventually { rpcs.seen.all == ["waiting"] })
+            return (running, call)
+        }
+        #expect(rpcs.seen.all == ["waiting", "cancelled"])
+        await #expect(throws: GRPCCallError.self) { try await call.1.value }
+        call.0.cancel()
+    }
+
+    /// A cancellation is a shutdown, too: what is under way is told, and the process lives.
+    @Test func aCancelledServerEndsUnderTraffic() async throws {
+        let rpcs = TestRPCs()
+        var configuration = GRPCService.Configuration(name: "test-service")
+        configuration.drainTimeout = .milliseconds(200)
+        let service = try GRPCService(configuration: configuration, services: [rpcs], logger: quiet)
+        let running = Task { try await service.run() }
+        let endpoint = try await service.endpoint()
+        try await withClient(at(endpoint)) { client async throws in
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<8 {
+                    group.addTask {
+                        // Until nobody answers any more.
+                        while (try? await client.text("Echo", "x")) != nil {}
+                    }
+                }
+                try #require(try await isEventually { rpcs.seen.all.count > 100 })
+                running.cancel()
+                _ = try? await running.value
+                try await group.waitForAll()
+            }
+        }
     }
 
     @Test func aPortInUseIsNamed() async throws {

@@ -61,8 +61,12 @@ internal import Testing
             try await RawServer.with(answer("p-7", status)) { foreign, refused in
                 try await RawServer.with(answer("u-2", "200 OK")) { good, _ in
                     let registry = InProcessRegistry()
-                    try await registry.register(ServiceInstance(id: "u-1", service: users, endpoint: foreign))
-                    try await registry.register(ServiceInstance(id: "u-2", service: users, endpoint: good))
+                    try await registry.register(
+                        ServiceInstance(id: "u-1", service: users, endpoint: foreign, knowsItsID: true)
+                    )
+                    try await registry.register(
+                        ServiceInstance(id: "u-2", service: users, endpoint: good, knowsItsID: true)
+                    )
                     let configuration = GatewayConfiguration(routes: [GatewayRoute(prefix: "/api", service: users)])
                     let gateway = try Gateway(configuration: configuration, resolver: registry, logger: testLogger)
                     try await withRunning(gateway) { _ in

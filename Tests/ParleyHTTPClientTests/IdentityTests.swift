@@ -19,7 +19,7 @@ internal import Testing
     }
 
     private func register(_ id: String, _ endpoint: Endpoint) async throws {
-        try await self.registry.register(ServiceInstance(id: id, service: target, endpoint: endpoint))
+        try await self.registry.register(ServiceInstance(id: id, service: target, endpoint: endpoint, knowsItsID: true))
     }
 
     private func standings(_ client: ServiceClient) -> [String: InstanceStanding] {

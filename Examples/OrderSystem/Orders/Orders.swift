@@ -138,7 +138,7 @@ struct Orders: Sendable {
             }
         } catch let error as GRPCCallError {
             if error.status?.code == .notFound { return nil }
-            throw Self.unavailable(.userService, error.message)
+            throw Self.unavailable(.userService, error.problem)
         }
     }
 
@@ -154,15 +154,16 @@ struct Orders: Sendable {
             if response.status == .notFound { return nil }
             return try response.successful().decode()
         } catch let error as ServiceClientError {
-            throw Self.unavailable(.productService, error.message)
+            throw Self.unavailable(.productService, error.problem)
         }
     }
 
-    private static func unavailable(_ kind: ServiceKind, _ reason: String) -> ProblemError {
+    private static func unavailable(_ kind: ServiceKind, _ reason: ProblemDetails) -> ProblemError {
         ProblemError(
             .serviceUnavailable,
             code: "dependency_unavailable",
-            detail: "The order was not taken, because \(kind.rawValue) does not answer; try again. \(reason)",
+            detail:
+                "The order was not taken, because \(kind.rawValue) does not answer; try again. \(reason.detail ?? "")",
             headers: [.retryAfter: "1"]
         )
     }

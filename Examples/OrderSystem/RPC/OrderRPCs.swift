@@ -1,14 +1,40 @@
 internal import GRPCCore
 internal import ParleyCore
 internal import SwiftProtobuf
+internal import Synchronization
 
 /// order-service over gRPC: the same orders, and one that can be watched.
 struct OrderRPCs: Orders_V1_OrderService.SimpleServiceProtocol {
     let orders: Orders
     let time: any TimeSource
+    private let watchers = Bulkhead(limit: 1_000)
 
     /// How often a watched order is looked at. It may be changed by another process, so nobody here can say when.
     private static let lookInterval: Duration = .milliseconds(100)
+
+    init(orders: Orders, time: any TimeSource) {
+        self.orders = orders
+        self.time = time
+    }
+
+    /// How many orders may be watched at once: each costs a look at the file ten times a second.
+    private final class Bulkhead: Sendable {
+        private let count = Mutex(0)
+        private let limit: Int
+
+        init(limit: Int) { self.limit = limit }
+
+        func enter() throws {
+            try self.count.withLock { count in
+                guard count < self.limit else {
+                    throw RPCError(code: .resourceExhausted, message: "\(self.limit) orders are watched already.")
+                }
+                count += 1
+            }
+        }
+
+        func leave() { self.count.withLock { $0 -= 1 } }
+    }
 
     func placeOrder(request: Orders_V1_PlaceOrderRequest, context: ServerContext) async throws -> Orders_V1_Order {
         let wanted = OrderRequest(
@@ -38,6 +64,8 @@ struct OrderRPCs: Orders_V1_OrderService.SimpleServiceProtocol {
         response: RPCWriter<Orders_V1_Order>,
         context: ServerContext
     ) async throws {
+        try self.watchers.enter()
+        defer { self.watchers.leave() }
         var told: Orders_V1_Order?
         while true {
             let now = Self.message(try await self.orders.order(request.id))

@@ -109,7 +109,7 @@ extension ConsulRegistrar {
                 address: instance.endpoint.host,
                 port: instance.endpoint.port,
                 tags: instance.tags,
-                meta: instance.metadata.merging([InstanceMapping.ownID: instance.id]) { $1 },
+                meta: instance.registeredMetadata,
                 weights: self.weights,
                 checks: [check]
             )

@@ -13,7 +13,7 @@ internal import Synchronization
 /// ```
 /// **What it answers.** The instances none of whose checks, and none of whose node's, is critical; with
 /// ``Configuration/isPassingOnly`` only those that all pass. An instance without an address has its node's; one without
-/// a port is left out. Its `metadata` is what it was registered with, and `consul.node` and `consul.weight` (for its
+/// a port is left out. Its `metadata` is what it was registered with, and `consul.node` and `weight` (for its
 /// present state), unless it was registered with such keys itself. Where several nodes have the same id, as Consul
 /// allows, it becomes `id@node`.
 ///

@@ -59,17 +59,13 @@ final class WatchedService: Sendable {
 
 /// What Consul says, as instances to call.
 enum InstanceMapping {
-    /// With this key an instance that a ``ConsulRegistrar`` registered carries its own id, so that whoever calls it
-    /// knows that it knows it.
-    static let ownID = "parley-instance"
-
     static func instances(_ found: [Consul.Instance], of service: ServiceName) -> [ServiceInstance] {
         let callable = found.filter { instance in
             instance.status != .critical && (1...65_535).contains(instance.service.port) && !instance.host.isEmpty
         }
         let names = Dictionary(grouping: callable, by: \.service.id)
         return callable.map { instance in
-            var metadata = ["consul.node": instance.node.name, "consul.weight": "\(instance.weight)"]
+            var metadata = ["consul.node": instance.node.name, ServiceInstance.weight: "\(instance.weight)"]
             metadata.merge(instance.service.meta) { $1 }
             let isAlone = names[instance.service.id]?.count == 1
             return ServiceInstance(
@@ -77,7 +73,7 @@ enum InstanceMapping {
                 service: service,
                 endpoint: Endpoint(host: instance.host, port: instance.service.port),
                 tags: instance.service.tags,
-                metadata: metadata
+                registeredMetadata: metadata
             )
         }
     }

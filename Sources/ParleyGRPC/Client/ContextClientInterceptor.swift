@@ -24,15 +24,18 @@ struct ContextClientInterceptor: ClientInterceptor {
         guard let expected = mark?.identity else { return try await next(request, context) }
         request.metadata.replaceOrAddString(expected, forKey: GRPCAttemptMark.field)
         let response = try await next(request, context)
-        let (metadata, isRefused) =
+        let (metadata, code) =
             switch response.accepted {
-            case .success(let contents): (contents.metadata, false)
-            case .failure(let error): (error.metadata, error.code == .unavailable)
+            case .success(let contents): (contents.metadata, RPCError.Code?.none)
+            case .failure(let error): (error.metadata, error.code)
             }
-        // Servers of others say nothing, and are believed.
-        if let named = metadata[stringValues: GRPCAttemptMark.field].first(where: { _ in true }), named != expected {
-            throw GRPCAttemptFailure.foreign(named: String(named.prefix(128)), isRefused: isRefused)
-        }
-        return response
+        let named = metadata[stringValues: GRPCAttemptMark.field].first { _ in true }
+        if named == expected { return response }
+        // Lost connections and the end of our own patience look like statuses of a server; nobody said them. A server
+        // that has no such method is one, and the instance would have said its name.
+        if named == nil, code != nil, code != .unimplemented { return response }
+        let isRefused =
+            code == .unimplemented || metadata[stringValues: GRPCAttemptMark.refusal].contains { _ in true }
+        throw GRPCAttemptFailure.foreign(named: named.map { String($0.prefix(128)) }, isRefused: isRefused)
     }
 }

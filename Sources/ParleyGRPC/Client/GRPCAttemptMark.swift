@@ -8,6 +8,9 @@ final class GRPCAttemptMark: Sendable {
     /// The metadata key under which a call names the instance that it means, and an answer the one that gives it.
     static let field = RequestContextFields.instance.lowercased()
 
+    /// The metadata key by which a server says that it did nothing, because another one was meant.
+    static let refusal = "x-parley-misdirected"
+
     /// The instance that is meant; `nil` where it does not know its id.
     let identity: String?
     private let begun = Atomic(false)

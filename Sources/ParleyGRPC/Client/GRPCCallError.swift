@@ -10,7 +10,7 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Value: String {
             case noInstance, noInstanceAvailable, resolverFailed, connectFailed, deadlinePassed, status, tooManyCalls
-            case rateLimited, wrongInstance, shutDown
+            case rateLimited, wrongInstance, invalidSecurity, shutDown
         }
 
         private let value: Value
@@ -29,12 +29,14 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
         public static let deadlinePassed = Code(.deadlinePassed)
         /// The call ended with a status that is not `OK`; see ``GRPCCallError/status``.
         public static let status = Code(.status)
-        /// Too many calls to the service are under way.
+        /// Too many calls to the service are under way, or all connections of the client are in use.
         public static let tooManyCalls = Code(.tooManyCalls)
         /// The client's own rate limit is reached.
         public static let rateLimited = Code(.rateLimited)
         /// Another instance answered than the one that was meant: the registry is out of date.
         public static let wrongInstance = Code(.wrongInstance)
+        /// The client's certificate, key or trust roots cannot be used.
+        public static let invalidSecurity = Code(.invalidSecurity)
         /// The client has been shut down.
         public static let shutDown = Code(.shutDown)
 
@@ -89,8 +91,13 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
             self.code = .rateLimited
             self.message = "The rate limit for calls to \(service) is reached; nothing was sent."
         case .attemptFailed where failure.cause is GRPCServiceError:
-            self.code = .shutDown
-            self.message = "\(failure.cause.map { "\($0)" } ?? "")"
+            let error = failure.cause as? GRPCServiceError
+            switch error?.code {
+            case .tooManyConnections: self.code = .tooManyCalls
+            case .invalidSecurity: self.code = .invalidSecurity
+            default: self.code = .shutDown
+            }
+            self.message = error?.message ?? ""
         case .attemptFailed:
             if case .unsent(let error) = cause {
                 self.code = .connectFailed
@@ -100,7 +107,7 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
             if case .foreign(let named, _) = cause {
                 self.code = .wrongInstance
                 self.message =
-                    "\(named) answered in place of \(failure.target?.id ?? "?"), the instance of \(place). The "
+                    "\(named ?? "A server that does not say who it is") answered in place of \(failure.target?.id ?? "?"), the instance of \(place). The "
                     + "registry's entry is out of date; the address has passed to another program."
                 break
             }
@@ -127,9 +134,9 @@ extension GRPCCallError: ProblemConvertible {
         case .deadlinePassed: (status, detail) = (504, "\(self.service) did not answer in time.")
         case _ where self.status?.code == .deadlineExceeded:
             (status, detail) = (504, "\(self.service) did not answer in time.")
-        case .status where self.status?.code != .unavailable:
+        case .status where self.status?.code != .unavailable && self.status?.code != .resourceExhausted, .wrongInstance:
             (status, detail) = (502, "\(self.service) gave no usable answer.")
-        case .shutDown: (status, detail) = (500, "\(self.service) could not be called.")
+        case .shutDown, .invalidSecurity: (status, detail) = (500, "\(self.service) could not be called.")
         default: (status, detail) = (503, "\(self.service) cannot be reached; try again later.")
         }
         return ProblemDetails(
@@ -148,8 +155,9 @@ enum GRPCAttemptFailure: Error {
     case unsent(RPCError)
     /// Later; it may have been carried out.
     case status(RPCError)
-    /// Another instance than the one that was meant answered, and perhaps refused to do anything.
-    case foreign(named: String, isRefused: Bool)
+    /// Another instance than the one that was meant answered, or one that does not say who it is, and perhaps refused
+    /// to do anything.
+    case foreign(named: String?, isRefused: Bool)
     /// The caller's closure threw something of its own.
     case other(any Error)
 

@@ -46,25 +46,35 @@ final class GRPCChannels: Sendable {
     }
 
     private func take(_ endpoint: ParleyCore.Endpoint) throws -> Client {
+        if let client = try self.known(endpoint) { return client }
+        // Outside the lock: it reads certificates.
+        let made = try self.makeClient(endpoint)
         let now = self.time.now
-        let (client, surplus, isNew) = try self.state.withLock { state in
-            guard state.phase != .ended else {
-                throw GRPCServiceError(.shutDown, "The gRPC client has been shut down.", retry: .notSent)
-            }
-            if var channel = state.channels[endpoint] {
-                channel.uses += 1
-                channel.lastUse = now
-                state.channels[endpoint] = channel
-                return (channel.client, Client?.none, false)
-            }
+        let (client, surplus) = try self.state.withLock { state in
+            // Somebody else may have been quicker; then this one is forgotten, unused.
+            if let client = try self.use(endpoint, &state) { return (client, Client?.none) }
             let surplus = try self.makeRoom(&state)
-            let client = try self.makeClient(endpoint)
-            state.channels[endpoint] = Channel(client: client, uses: 1, lastUse: now)
-            return (client, surplus, true)
+            state.channels[endpoint] = Channel(client: made, uses: 1, lastUse: now)
+            return (made, surplus)
         }
         surplus?.beginGracefulShutdown()
-        if isNew { self.changed.ring() }
+        self.changed.ring()
         return client
+    }
+
+    private func known(_ endpoint: ParleyCore.Endpoint) throws -> Client? {
+        try self.state.withLock { state in try self.use(endpoint, &state) }
+    }
+
+    private func use(_ endpoint: ParleyCore.Endpoint, _ state: inout State) throws -> Client? {
+        guard state.phase != .ended else {
+            throw GRPCServiceError(.shutDown, "The gRPC client has been shut down.", retry: .notSent)
+        }
+        guard var channel = state.channels[endpoint] else { return nil }
+        channel.uses += 1
+        channel.lastUse = self.time.now
+        state.channels[endpoint] = channel
+        return channel.client
     }
 
     /// The one that has been idle longest goes.
@@ -118,11 +128,17 @@ final class GRPCChannels: Sendable {
         }
     }
 
-    /// Keeps the connections alive until the task is cancelled.
+    /// No call begins any more; those under way may finish.
+    func stop() {
+        self.state.withLock { $0.phase = .ended }
+        self.changed.ring()
+    }
+
+    /// Keeps the connections alive until ``stop()``, and then until their calls are over; or until the task is cancelled.
     func run() async {
         self.state.withLock { if $0.phase == .new { $0.phase = .running } }
         await withDiscardingTaskGroup { group in
-            while !Task.isCancelled {
+            while !Task.isCancelled, self.state.withLock({ $0.phase != .ended }) {
                 let generation = self.changed.generation
                 for client in self.unstarted() {
                     group.addTask {

@@ -25,8 +25,8 @@ public typealias GRPCConnection = GRPCClient<HTTP2ClientTransport.Posix>
 /// if `isRepeatable` says that doing it twice is harmless. `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and `DEADLINE_EXCEEDED`
 /// are tried again, within the deadline, the number of tries and the budgets of the policy.
 ///
-/// **Streams.** A closure that reads a stream runs again from the beginning: leave `isRepeatable` out where that would
-/// show.
+/// **Streams.** A closure that reads a stream has the time of one try, like any other (`policy.attemptTimeout`, `nil` for
+/// as long as the call), and with `isRepeatable` it runs again from the beginning.
 ///
 /// **Life.** Calls are sent while ``run()`` runs; earlier ones wait for it until their deadline.
 public final class GRPCServiceClient: Service, Sendable {
@@ -73,8 +73,9 @@ public final class GRPCServiceClient: Service, Sendable {
     public func run() async throws {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.channels.run() }
+            // A cancellation reaches the connections by itself; a graceful shutdown lets their calls finish.
             try? await gracefulShutdown()
-            group.cancelAll()
+            self.channels.stop()
         }
     }
 
@@ -134,10 +135,7 @@ public final class GRPCServiceClient: Service, Sendable {
         return try await self.resolver.resolve(service).compactMap { instance in
             // An instance that cannot be asked for its name could be anybody.
             if mustKnow, !instance.knowsItsID { return nil }
-            var endpoint = instance.endpoint
-            if let port = instance.metadata[ServiceInstance.grpcPort].flatMap({ Int($0) }) {
-                endpoint = ParleyCore.Endpoint(host: endpoint.host, port: port)
-            }
+            guard let endpoint = instance.grpcEndpoint else { return nil }
             return CallTarget(
                 id: instance.id,
                 endpoint: endpoint,
@@ -150,7 +148,7 @@ public final class GRPCServiceClient: Service, Sendable {
     private func attempt<Value: Sendable>(
         _ attempt: Attempt,
         _ work: RequestContext,
-        _ body: @Sendable (GRPCConnection, CallOptions) async throws -> Value
+        _ body: @escaping @Sendable (GRPCConnection, CallOptions) async throws -> Value
     ) async throws -> Value {
         var context = work
         context.trace = work.trace?.child(random: self.random) ?? TraceParent(random: self.random)
@@ -164,15 +162,26 @@ public final class GRPCServiceClient: Service, Sendable {
         options.waitForReady = false
         let mark = GRPCAttemptMark(identity: attempt.target.identity)
         do {
-            return try await self.channels.withClient(for: attempt.target.endpoint) { client in
-                try await GRPCAttemptMark.$current.withValue(mark) {
-                    try await context.withCurrent { try await body(client, options) }
+            // The library bounds each call by the options; this bounds whatever the closure does.
+            let work = context
+            let settings = options
+            return try await attempt.withinLimit(on: self.time) {
+                try await self.channels.withClient(for: attempt.target.endpoint) { client in
+                    try await GRPCAttemptMark.$current.withValue(mark) {
+                        try await work.withCurrent { try await body(client, settings) }
+                    }
                 }
             }
         } catch let error as RPCError {
             // The library wraps what interceptors throw.
             if let failure = error.cause as? GRPCAttemptFailure { throw failure }
             throw mark.isBegun ? GRPCAttemptFailure.status(error) : .unsent(error)
+        } catch is AttemptTimedOut {
+            let error = RPCError(code: .deadlineExceeded, message: "There was no answer in time.")
+            throw mark.isBegun ? GRPCAttemptFailure.status(error) : .unsent(error)
+        } catch let error as RuntimeError where error.code == .clientIsStopped {
+            // The connection was closed between being chosen and being used.
+            throw GRPCServiceError(.shutDown, "The gRPC client has been shut down.", retry: .notSent, cause: error)
         } catch let error as GRPCServiceError {
             throw error
         } catch let error as GRPCAttemptFailure {

@@ -89,8 +89,7 @@ public struct ServiceNameResolver: NameResolverFactory {
                 return nil
             }
             let addresses = instances.compactMap { instance -> GRPCNIOTransportHTTP2Posix.SocketAddress? in
-                let port = instance.metadata[ServiceInstance.grpcPort].flatMap { Int($0) } ?? instance.endpoint.port
-                return Self.address(instance.endpoint.host, port)
+                instance.grpcEndpoint.flatMap { Self.address($0.host, $0.port) }
             }
             return addresses.isEmpty ? nil : addresses
         }

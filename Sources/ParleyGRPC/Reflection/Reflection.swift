@@ -16,6 +16,8 @@ struct Reflection: RegistrableRPCService {
     private typealias Question = Grpc_Reflection_V1_ServerReflectionRequest
     private typealias Response = Grpc_Reflection_V1_ServerReflectionResponse
 
+    /// Answers are taken by the library as fast as they are written, whether anybody reads them or not.
+    private static let maximumQuestions = 10_000
     private static let own = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]
 
     let pool: DescriptorPool
@@ -38,7 +40,17 @@ struct Reflection: RegistrableRPCService {
                 serializer: ProtobufSerializer<Response>()
             ) { request, _ in
                 StreamingServerResponse { writer in
-                    for try await question in request.messages { try await writer.write(self.answer(question)) }
+                    var count = 0
+                    for try await question in request.messages {
+                        count += 1
+                        guard count <= Self.maximumQuestions else {
+                            throw RPCError(
+                                code: .resourceExhausted,
+                                message: "At most \(Self.maximumQuestions) questions a call; make another one."
+                            )
+                        }
+                        try await writer.write(self.answer(question))
+                    }
                     return [:]
                 }
             }

@@ -12,7 +12,7 @@ struct ContextServerInterceptor: ServerInterceptor {
     let requestTimeout: Duration
     let accessLogLevel: Logger.Level
     let logger: Logger
-    let health: GRPCHealth
+    let drain: Drain
     let time: any TimeSource
     let ids: UUIDv7Generator
 
@@ -33,7 +33,8 @@ struct ContextServerInterceptor: ServerInterceptor {
             guard self.identity.accepts(meant) else {
                 throw RPCError(
                     code: .unavailable,
-                    message: "This is another instance than \(meant ?? ""); nothing was done."
+                    message: "This is another instance than \(meant ?? ""); nothing was done.",
+                    metadata: [GRPCAttemptMark.refusal: "1"]
                 )
             }
             if let deadline = work.deadline, deadline.hasPassed(at: begin) {
@@ -94,11 +95,11 @@ struct ContextServerInterceptor: ServerInterceptor {
             let time = self.interceptor.time
             return try await withThrowingTaskGroup(of: Value.self) { group in
                 group.addTask { try await body() }
-                group.addTask { [handle = self.context.cancellation, health = self.interceptor.health] in
+                group.addTask { [handle = self.context.cancellation, drain = self.interceptor.drain] in
                     try await handle.cancelled
                     // It fires at the beginning of a graceful shutdown, too; then there is time to finish.
-                    guard health.isDraining else { throw Stopped() }
-                    while true { try await time.sleep(for: .seconds(3_600)) }
+                    if let end = drain.end { try await time.sleep(until: end.instant) }
+                    throw Stopped()
                 }
                 if let deadline {
                     group.addTask {

@@ -27,15 +27,17 @@ internal import Synchronization
 /// **Identity.** A call that names another instance (`x-parley-instance`) is refused with `UNAVAILABLE` before anything
 /// is done: its caller's registry is out of date.
 ///
-/// **Shutdown.** When it begins, health turns `NOT_SERVING`, the service deregisters, clients are told to go elsewhere
-/// (`GOAWAY`); calls under way have `drainTimeout` to finish, then they are cancelled.
+/// **Shutdown.** When it begins, or the task of ``run()`` is cancelled, health turns `NOT_SERVING`, clients are told to go
+/// elsewhere (`GOAWAY`), and the service deregisters; calls under way have `drainTimeout` to finish, then they are
+/// cancelled.
 public final class GRPCService: Service, Sendable {
     public let health: GRPCHealth
 
     private let configuration: Configuration
-    private let server: GRPCServer<HTTP2ServerTransport.Posix>
+    private let server: GRPCServer<NamingTransport>
     private let transport: HTTP2ServerTransport.Posix
     private let identity: InstanceIdentity
+    private let drain = Drain()
     private let registrar: (any ServiceRegistrar)?
     private let onListening: @Sendable (ParleyCore.Endpoint) async -> Void
     private let listening = ListeningAddress()
@@ -62,7 +64,7 @@ public final class GRPCService: Service, Sendable {
         random: any RandomSource = SystemRandomSource()
     ) throws {
         let pool = try DescriptorPool([ParleyGRPCDescriptors.base64] + descriptors)
-        var router = RPCRouter<HTTP2ServerTransport.Posix>()
+        var router = RPCRouter<NamingTransport>()
         for service in services { service.registerMethods(with: &router) }
         let offered = Set(router.methods.map(\.service.fullyQualifiedService))
         let health = GRPCHealth(services: offered.sorted(), time: time)
@@ -80,7 +82,7 @@ public final class GRPCService: Service, Sendable {
             requestTimeout: configuration.requestTimeout,
             accessLogLevel: configuration.accessLogLevel,
             logger: logger,
-            health: health,
+            drain: self.drain,
             time: time,
             ids: UUIDv7Generator(time: time, random: random)
         )
@@ -88,7 +90,10 @@ public final class GRPCService: Service, Sendable {
         self.health = health
         self.transport = transport
         router.registerInterceptors(pipeline: [.apply(interceptor, to: .all)])
-        self.server = GRPCServer(transport: transport, router: router)
+        self.server = GRPCServer(
+            transport: NamingTransport(base: transport, methods: Set(router.methods), identity: identity),
+            router: router
+        )
         self.identity = identity
         self.registrar = registrar
         self.onListening = onListening
@@ -108,45 +113,46 @@ public final class GRPCService: Service, Sendable {
     ///
     /// - Throws: ``GRPCServiceError`` when it cannot listen or its certificate cannot be used.
     public func run() async throws {
-        do {
-            try await withThrowingTaskGroup(of: Bool.self) { group in
-                group.addTask {
-                    try await self.server.serve()
-                    return true
-                }
-                group.addTask {
-                    guard let endpoint = try? await self.boundEndpoint() else { return false }
-                    let registered = await self.register(endpoint)
-                    self.registration.withLock { $0 = registered }
-                    await self.onListening(endpoint)
-                    self.listening.set(.success(endpoint))
-                    return false
-                }
-                group.addTask {
-                    try await gracefulShutdown()
-                    // Deregistered as soon as the shutdown begins, not when it is over: callers should go elsewhere.
-                    if let id = self.registration.withLock({ $0.take() }) { await self.deregister(id) }
-                    self.health.beginDraining()
-                    // It closes what is still open after the drain time, and then ends by itself. The end by force is
-                    // for a case nobody has seen: a stream that a client opens right then would be a trap of the
-                    // library.
-                    self.server.beginGracefulShutdown()
-                    try await self.time.sleep(for: self.configuration.drainTimeout + .seconds(1))
-                    return true
-                }
-                defer { group.cancelAll() }
-                while let isOver = try await group.next(), !isOver {}
+        // Tasks of their own, ended and waited for here: when this task is cancelled, the server must still be told to
+        // close its connections *before* it is cancelled, because a stream that a client opens on a server that was
+        // cancelled with its connections open is a trap in the library.
+        let serving = Task { try await self.server.serve() }
+        var wasTold = false
+        let result = await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.announce() }
+            group.addTask {
+                // Returns when it begins, or when this task is cancelled.
+                try? await gracefulShutdown()
+                self.drain.begin(until: Deadline(after: self.configuration.drainTimeout, on: self.time))
+                self.health.beginDraining()
+                self.server.beginGracefulShutdown()
+                await self.deregister()
             }
-        } catch {
-            if Task.isCancelled || Task.isShuttingDownGracefully { return }
-            let failure = self.explain(error)
-            self.listening.set(.failure(failure))
-            throw failure
+            let forced = Task {
+                let end = try await self.drain.untilBegun(on: self.time)
+                // A peer that is frozen never lets its connection close by itself.
+                try await self.time.sleep(until: end.instant.advanced(by: .seconds(1)))
+                serving.cancel()
+            }
+            let result = await serving.result
+            wasTold = self.drain.end != nil
+            forced.cancel()
+            group.cancelAll()
+            await group.waitForAll()
+            return result
         }
+        guard case .failure(let error) = result, !wasTold else {
+            self.listening.set(.failure(GRPCServiceError(.shutDown, "\(self.configuration.name) has ended.")))
+            return
+        }
+        let failure = self.explain(error)
+        self.listening.set(.failure(failure))
+        throw failure
     }
 
     private static func address(_ host: String, _ port: Int) -> GRPCNIOTransportHTTP2Posix.SocketAddress {
-        host.contains(":") ? .ipv6(host: host, port: port) : .ipv4(host: host, port: port)
+        if host == "localhost" { return .ipv4(host: "127.0.0.1", port: port) }
+        return host.contains(":") ? .ipv6(host: host, port: port) : .ipv4(host: host, port: port)
     }
 
     private func boundEndpoint() async throws -> ParleyCore.Endpoint {
@@ -155,35 +161,46 @@ public final class GRPCService: Service, Sendable {
         return ParleyCore.Endpoint(host: self.configuration.host, port: port)
     }
 
-    private func register(_ endpoint: ParleyCore.Endpoint) async -> ServiceInstance.ID? {
-        guard let registrar else { return nil }
+    private func announce() async {
+        guard let endpoint = try? await self.boundEndpoint() else { return }
+        self.listening.set(.success(endpoint))
+        await self.register(endpoint)
+        await self.onListening(endpoint)
+    }
+
+    private func register(_ endpoint: ParleyCore.Endpoint) async {
+        guard let registrar else { return }
         let reachable = ParleyCore.Endpoint(host: self.configuration.advertisedHost, port: endpoint.port)
         let id = self.configuration.instanceID ?? "\(self.configuration.name)-\(reachable.host)-\(reachable.port)"
         // Before anybody can learn of it: the first call that asks for it must be recognised.
         self.identity.become(id)
         do {
+            // Before the question, whose answer may be lost.
+            self.registration.withLock { $0 = id }
             try await registrar.register(
                 ServiceInstance(
                     id: id,
                     service: self.configuration.name,
                     endpoint: reachable,
-                    metadata: [ServiceInstance.grpcPort: "\(reachable.port)"]
+                    metadata: [ServiceInstance.grpcPort: "\(reachable.port)"],
+                    knowsItsID: true
                 )
             )
-            return id
+            // The shutdown may have begun, and its deregistration been done, while the registry was answering.
+            if self.drain.end != nil { try await registrar.deregister(id) }
         } catch {
             // It still serves those who know its address; the registry's own client says what is wrong with it.
             self.logger.error(
                 "service could not be registered",
                 metadata: ["service.name": "\(self.configuration.name)", "error": "\(error)"]
             )
-            return nil
         }
     }
 
-    private func deregister(_ id: ServiceInstance.ID) async {
+    private func deregister() async {
+        guard let registrar, let id = self.registration.withLock({ $0.take() }) else { return }
         do {
-            try await self.registrar?.deregister(id)
+            try await registrar.deregister(id)
         } catch {
             self.logger.warning(
                 "service could not be deregistered",
@@ -268,4 +285,13 @@ extension ServiceInstance {
     /// The key of ``ParleyDiscovery/ServiceInstance/metadata`` under which an instance says on which port it answers
     /// gRPC, when that is not the port of its endpoint.
     public static let grpcPort = "grpc_port"
+
+    /// Where it answers gRPC; `nil` when what it was registered with is no port, for anybody may have written it.
+    var grpcEndpoint: ParleyCore.Endpoint? {
+        guard let text = self.metadata[Self.grpcPort] else {
+            return (1...65_535).contains(self.endpoint.port) ? self.endpoint : nil
+        }
+        guard let port = Int(text), (1...65_535).contains(port) else { return nil }
+        return ParleyCore.Endpoint(host: self.endpoint.host, port: port)
+    }
 }

@@ -55,7 +55,7 @@ internal import Testing
             #expect(instances.map(\.endpoint.description) == ["10.0.0.1:8001", "10.0.0.2:8002"])
             #expect(instances.map(\.id) == ["web@10.0.0.1:8001", "web@10.0.0.2:8002"])
             #expect(instances.allSatisfy { $0.service == "web" })
-            #expect(instances.first?.metadata == ["dns.host": "n1.node.consul.", "dns.weight": "10"])
+            #expect(instances.first?.metadata == ["dns.host": "n1.node.consul.", "weight": "10"])
             let query = try #require(script.queries.first)
             #expect(query.message.questions == [DNSQuestion(Self.name("web.service.consul"), .srv)])
             #expect(query.message.recursionDesired && !query.message.isResponse)

@@ -11,7 +11,7 @@ internal import Synchronization
 /// ```
 ///
 /// **What it answers.** Of SRV records those of the lowest priority, one instance for each address and port; their
-/// weights are in the instance's `metadata` (`dns.weight`), and choosing by them is the caller's. IPv6 addresses count
+/// weights are in the instance's `metadata` (`weight`), and choosing by them is the caller's. IPv6 addresses count
 /// only for a host that has no IPv4 address. A name that does not exist, or has no such records, has no instances.
 ///
 /// **What it keeps.** Answers, for as long as their TTL says within the configuration's limits. Afterwards one caller
@@ -170,7 +170,7 @@ public final class DNSResolver: ServiceResolver {
             let endpoint = Endpoint(host: address.description, port: Int(host.port))
             guard seen.insert(endpoint).inserted else { continue }
             var metadata = ["dns.host": host.name.description]
-            if let weight = host.weight { metadata["dns.weight"] = "\(weight)" }
+            if let weight = host.weight { metadata[ServiceInstance.weight] = "\(weight)" }
             instances.append(
                 ServiceInstance(id: "\(service)@\(endpoint)", service: service, endpoint: endpoint, metadata: metadata)
             )
