@@ -4,6 +4,7 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import ParleyCore
 internal import ParleyResilience
+internal import Tracing
 
 /// What stays the same over the tries of one call.
 struct Sending: Sendable {
@@ -11,30 +12,40 @@ struct Sending: Sendable {
     let body: [UInt8]?
     let service: ServiceName
     let context: RequestContext
+    /// Whether somebody records spans.
+    let isTraced: Bool
 }
 
 /// The transport below the policy: one request, one answer.
 extension ServiceClient {
-    private struct Answer: Sendable {
-        var status: HTTPResponseStatus
-        var headers: HTTPHeaders
-        var body: [UInt8]
+    func attempt(_ attempt: Attempt, _ sending: Sending) async throws -> ServiceResponse {
+        // A span of its own for each try, where anybody looks at spans.
+        guard sending.isTraced else { return try await self.send(attempt, sending) }
+        return try await withSpan(sending.request.method.rawValue, ofKind: .client) { span in
+            span.attributes["server.address"] = attempt.target.endpoint.host
+            span.attributes["server.port"] = attempt.target.endpoint.port
+            let response = try await self.send(attempt, sending)
+            span.attributes["http.response.status_code"] = response.status.code
+            return response
+        }
     }
 
-    private struct BodyTooLarge: Error {}
-
-    func attempt(_ attempt: Attempt, _ sending: Sending) async throws -> ServiceResponse {
-        let mark = sending.body.flatMap { $0.count <= WatchedBytes.maxCount ? BeginMark() : nil }
-        let request = self.makeRequest(attempt, sending, mark: mark)
-        let answer: Answer
+    private func send(_ attempt: Attempt, _ sending: Sending) async throws -> ServiceResponse {
+        let now = self.time.now
+        let exchange = Exchange(
+            maxBytes: self.configuration.maxResponseBytes,
+            method: HTTPMethod(rawValue: sending.request.method.rawValue)
+        )
+        let answer: Exchange.Answer
         do {
-            answer = try await attempt.withinLimit(on: self.time) {
-                try await self.exchange(request)
-            }
+            answer = try await exchange.run(
+                self.makeRequest(attempt, sending, at: now),
+                on: self.connections.client,
+                deadline: .now() + TimeAmount(attempt.limit.remaining(at: now))
+            )
         } catch {
-            // Our own cancellation and a cancellation from outside look alike; only the latter cancels this task.
             if Task.isCancelled { throw CancellationError() }
-            throw self.explain(error, attempt, sending, mark: mark)
+            throw self.explain(error, attempt, sending, wasBegun: exchange.isBegun)
         }
         // Before anything else is done with it: what somebody else says is nobody's business.
         try self.checkIdentity(of: answer, attempt, sending)
@@ -55,7 +66,8 @@ extension ServiceClient {
         switch result {
         case .success(let response):
             let status = Int(response.status.code)
-            let wait = RetryAfter.parse(response.headerFields[named: "Retry-After"], wallTime: self.time.wallTime)
+            let wait = response.headerFields[.retryAfter]
+                .flatMap { RetryAfter.parse($0, wallTime: self.time.wallTime) }
             return Judgement(classifier.verdict(httpStatus: status, retryAfter: wait), note: "\(status)")
         case .failure(let error):
             guard let error = error as? ServiceClientError else {
@@ -75,7 +87,7 @@ extension ServiceClient {
         }
     }
 
-    private func checkIdentity(of answer: Answer, _ attempt: Attempt, _ sending: Sending) throws {
+    private func checkIdentity(of answer: Exchange.Answer, _ attempt: Attempt, _ sending: Sending) throws {
         guard let expected = attempt.target.identity else { return }
         let named = answer.headers.first(name: RequestContextFields.instance)
         if named == expected || named == nil && !self.configuration.policy.identity.isRequired { return }
@@ -99,44 +111,52 @@ extension ServiceClient {
         )
     }
 
-    private func exchange(_ request: HTTPClientRequest) async throws -> Answer {
-        let maxBytes = self.configuration.maxResponseBytes
-        // The library's own deadline stays out of it: it does not cover the body, and ours covers both.
-        let response = try await self.connections.client.execute(request, deadline: .distantFuture)
-        if let length = response.headers.first(name: "content-length").flatMap({ Int($0) }),
-            length > maxBytes, request.method != .HEAD
-        {
-            throw BodyTooLarge()
+    private func makeRequest(
+        _ attempt: Attempt,
+        _ sending: Sending,
+        at now: ContinuousClock.Instant
+    ) throws -> HTTPClient.Request {
+        var headers = HTTPHeaders()
+        for field in sending.request.headerFields { headers.add(name: field.name.rawName, value: field.value) }
+        // What a caller has written itself gives way; most have written nothing.
+        let mayRepeat = !headers.isEmpty
+        func write(_ name: String, _ value: String) {
+            // The library refuses what no header can hold; a context from elsewhere must not make a call fail.
+            let value = HTTPField.isValidValue(value) ? value : HTTPField(name: .retryAfter, value: value).value
+            if mayRepeat {
+                headers.replaceOrAdd(name: name, value: value)
+            } else {
+                headers.add(name: name, value: value)
+            }
         }
-        var body: [UInt8] = []
-        for try await chunk in response.body {
-            guard body.count + chunk.readableBytes <= maxBytes else { throw BodyTooLarge() }
-            body.append(contentsOf: chunk.readableBytesView)
-        }
-        return Answer(status: response.status, headers: response.headers, body: body)
-    }
-
-    private func makeRequest(_ attempt: Attempt, _ sending: Sending, mark: BeginMark?) -> HTTPClientRequest {
-        let target = URLTarget.escaped(sending.request.path ?? "/")
-        var request = HTTPClientRequest(url: "http://\(attempt.target.endpoint)\(target)")
-        request.method = HTTPMethod(rawValue: sending.request.method.rawValue)
-        var fields = sending.request.headerFields
         var context = sending.context
         context.trace = context.trace?.child(random: self.random) ?? TraceParent(random: self.random)
         context.deadline = attempt.limit
         context.retryBudget = attempt.hopBudget
-        RequestContextFields.http.write(context, now: self.time.now) { fields[named: $0] = $1 }
-        if let name = HTTPField.Name(RequestContextFields.instance) { fields[name] = attempt.target.identity }
-        for field in fields { request.headers.add(name: field.name.rawName, value: field.value) }
-        if let authority = sending.request.authority, !authority.isEmpty {
-            request.headers.replaceOrAdd(name: "host", value: authority)
+        RequestContextFields.http.write(context, now: now, write)
+        if let identity = attempt.target.identity {
+            write(RequestContextFields.instance, identity)
+        } else if mayRepeat {
+            headers.remove(name: RequestContextFields.instance)
         }
-        if let body = sending.body {
-            request.body =
-                mark.map { .bytes(WatchedBytes(bytes: body, mark: $0), length: .known(Int64(body.count))) }
-                ?? .bytes(ByteBuffer(bytes: body))
+        if let authority = sending.request.authority, !authority.isEmpty { write("host", authority) }
+        // A tracer of the program's own, which knows spans and not our context, has the last word about its headers.
+        if let spans = ServiceContext.current {
+            InstrumentationSystem.instrument.inject(spans, into: &headers, using: HeaderInjector())
         }
-        return request
+        let target = URLTarget.escaped(sending.request.path ?? "/")
+        return try HTTPClient.Request(
+            url: "http://\(attempt.target.endpoint)\(target)",
+            method: HTTPMethod(rawValue: sending.request.method.rawValue),
+            headers: headers,
+            body: sending.body.map { .byteBuffer(ByteBuffer(bytes: $0)) }
+        )
+    }
+
+    private struct HeaderInjector: Injector {
+        func inject(_ value: String, forKey key: String, into headers: inout HTTPHeaders) {
+            headers.replaceOrAdd(name: key, value: value)
+        }
     }
 
     private static func fields(_ headers: HTTPHeaders) -> HTTPFields {
@@ -151,11 +171,10 @@ extension ServiceClient {
         _ error: any Error,
         _ attempt: Attempt,
         _ sending: Sending,
-        mark: BeginMark?
+        wasBegun: Bool
     ) -> ServiceClientError {
         let endpoint = attempt.target.endpoint
         let place = "\(sending.service) at \(endpoint)"
-        let wasBegun = mark.map { $0.isSet }
         func make(_ code: ServiceClientError.Code, _ message: String, _ retry: RetrySafety) -> ServiceClientError {
             ServiceClientError(
                 code,
@@ -167,8 +186,8 @@ extension ServiceClient {
                 cause: error
             )
         }
-        if error is AttemptTimedOut {
-            let retry: RetrySafety = wasBegun == false ? .notSent : .mayHaveRun
+        if error as? HTTPClientError == .deadlineExceeded {
+            let retry: RetrySafety = wasBegun ? .mayHaveRun : .notSent
             if attempt.limit == attempt.deadline {
                 return make(.deadlinePassed, "\(place) did not answer before the deadline of the call.", retry)
             }
@@ -179,7 +198,7 @@ extension ServiceClient {
                 retry
             )
         }
-        if error is BodyTooLarge {
+        if error is Exchange.BodyTooLarge {
             return make(
                 .responseTooLarge,
                 "The answer of \(place) is larger than \(self.configuration.maxResponseBytes) bytes; ask for less, or "

@@ -6,6 +6,8 @@
 package enum URLTarget {
     /// `target` is a path with perhaps a query, in visible ASCII.
     package static func escaped(_ target: String) -> String {
+        // Nothing to escape and no escape, as almost always: looked at in place.
+        if target.utf8.allSatisfy(Self.isPlain) { return target }
         let bytes = Array(target.utf8)
         guard !bytes.indices.allSatisfy({ Self.belongs(at: $0, in: bytes) }) else { return target }
         var text: [UInt8] = []
@@ -24,8 +26,15 @@ package enum URLTarget {
         switch bytes[index] {
         case UInt8(ascii: "%"):
             index + 2 < bytes.count && Self.isHex(bytes[index + 1]) && Self.isHex(bytes[index + 2])
+        case let byte: Self.isPlain(byte)
+        }
+    }
+
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), 48...57: true
-        case let byte: "-._~!$&'()*+,;=:@/?".utf8.contains(byte)
+        case UInt8(ascii: "/"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "?"), UInt8(ascii: "="): true
+        case let byte: "_~!$&'()*+,;:@".utf8.contains(byte)
         }
     }
 

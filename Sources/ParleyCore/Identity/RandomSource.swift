@@ -1,5 +1,11 @@
 internal import Synchronization
 
+#if canImport(Darwin)
+internal import Darwin
+#elseif canImport(Glibc)
+internal import Glibc
+#endif
+
 /// Where a shell's chance comes from, so that a test can repeat it.
 public protocol RandomSource: Sendable {
     /// 64 uniformly distributed bits.
@@ -11,14 +17,40 @@ extension RandomSource {
     public func unitInterval() -> Double { Double(self.next() >> 11) * 0x1p-53 }
 }
 
-/// The operating system's generator.
+/// The operating system's generator, asked for 32 numbers at a time: it is a system call, and every request id, span id
+/// and jitter takes one. A number is given out once and not kept.
 public struct SystemRandomSource: RandomSource {
+    /// What has been drawn and not given out. Not for a process that forks without `exec`: both would go on with it.
+    private struct Stock {
+        /// 256 bytes is the most that `getentropy` gives at once.
+        static let size = 32
+
+        var numbers: [UInt64] = []
+
+        mutating func next() -> UInt64 {
+            if self.numbers.isEmpty { self.fill() }
+            return self.numbers.removeLast()
+        }
+
+        private mutating func fill() {
+            let drawn = [UInt64](unsafeUninitializedCapacity: Self.size) { buffer, count in
+                if getentropy(buffer.baseAddress, Self.size * MemoryLayout<UInt64>.stride) == 0 { count = Self.size }
+            }
+            if !drawn.isEmpty {
+                self.numbers = drawn
+                return
+            }
+            // A kernel without the call; the standard library knows other ways.
+            var generator = SystemRandomNumberGenerator()
+            self.numbers = [generator.next()]
+        }
+    }
+
+    private static let stock = Mutex(Stock())
+
     public init() {}
 
-    public func next() -> UInt64 {
-        var generator = SystemRandomNumberGenerator()
-        return generator.next()
-    }
+    public func next() -> UInt64 { Self.stock.withLock { $0.next() } }
 }
 
 /// SplitMix64: the same numbers for the same seed. For tests and simulations, never for secrets.

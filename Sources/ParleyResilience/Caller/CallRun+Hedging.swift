@@ -10,14 +10,29 @@ private final class PickedInstances: Sendable {
     func add(_ serial: UInt64) { self.list.withLock { $0.append(serial) } }
 }
 
+/// What tries of this call came to, by their numbers; as many as the policy lets it make.
+final class HedgedValues<Value: Sendable>: Sendable {
+    private let values = Mutex<[Int: Value]>([:])
+
+    func keep(_ value: Value, of number: Int) { self.values.withLock { $0[number] = value } }
+
+    func take(_ number: Int) -> Value? { self.values.withLock { $0.removeValue(forKey: number) } }
+}
+
 extension CallRun {
     private enum Event: Sendable {
-        case ended(AttemptEnd, Value?)
+        case ended(AttemptEnd)
         case timer
     }
 
     /// Several tries beside each other; see ``HedgeMachine``.
-    func hedged(_ policy: HedgePolicy) async throws -> (value: Value, explanation: CallExplanation) {
+    ///
+    /// - Returns: the number of the try whose value is the call's.
+    func hedged(
+        _ policy: HedgePolicy,
+        entered: ContinuousClock.Instant,
+        _ attempt: @escaping @Sendable (Attempt) async -> AttemptAnswer
+    ) async throws -> (number: Int, explanation: CallExplanation) {
         var hedge = HedgeMachine(
             policy: policy,
             deadline: self.limits.deadline,
@@ -30,43 +45,43 @@ extension CallRun {
             hopBudget: self.call.context?.retryBudget,
             deadline: self.limits.deadline
         )
-        var story = Story(self)
+        var story = Story(self, entered: entered)
         let picked = PickedInstances()
         return try await withThrowingTaskGroup(of: Event.self) { group in
             counts.begin()
             hedge.start(at: self.caller.time.now)
-            self.add(counts, picked, isHedge: false, to: &group)
+            self.add(counts, picked, isHedge: false, attempt, to: &group)
             self.addTimer(hedge.nextStart, to: &group)
-            var last: (end: AttemptEnd, value: Value?)?
-            var verdict: (end: AttemptEnd, value: Value?, stop: StopReason)?
+            var last: AttemptEnd?
+            var verdict: (end: AttemptEnd, stop: StopReason)?
             while verdict == nil, let event = try await group.next() {
                 let now = self.caller.time.now
                 switch event {
-                case .ended(let end, let value):
+                case .ended(let end):
                     if case .cancelled = end.result { throw CancellationError() }
                     story.add(end)
                     if case .failure(.unavailable, _, _) = end.result {
-                        if hedge.foundNobody() { verdict = (last?.end ?? end, last?.value, .nobodyAvailable) }
+                        if hedge.foundNobody() { verdict = (last ?? end, .nobodyAvailable) }
                         continue
                     }
-                    last = (end, value)
+                    last = end
                     _ = counts.ended(end.verdict, at: now, chance: 0, withdraw: { false })
                     switch hedge.ended(end.verdict, at: now) {
-                    case .finish(let reason): verdict = (end, value, reason)
+                    case .finish(let reason): verdict = (end, reason)
                     case .goOn: self.addTimer(hedge.nextStart, to: &group)
                     }
                 case .timer:
                     // One that an earlier outcome has put off, or brought forward.
                     guard hedge.isDue(at: now) else { continue }
                     if let reason = self.refusal(of: counts, at: now) {
-                        if hedge.refuse(reason), let last { verdict = (last.end, last.value, reason) }
+                        if hedge.refuse(reason), let last { verdict = (last, reason) }
                         continue
                     }
                     let isHedge = hedge.running > 0
                     counts.hedged()
                     hedge.start(at: now)
                     self.caller.onEvent(.retry(service: self.call.service, attempt: counts.attempts, delay: .zero))
-                    self.add(counts, picked, isHedge: isHedge, to: &group)
+                    self.add(counts, picked, isHedge: isHedge, attempt, to: &group)
                     self.addTimer(hedge.nextStart, to: &group)
                 }
             }
@@ -74,13 +89,12 @@ extension CallRun {
             // Whoever comes second is cancelled; it says so to breaker and balancer, and is a part of the story.
             group.cancelAll()
             while let event = await group.nextResult() {
-                guard case .success(.ended(let end, _)) = event else { continue }
+                guard case .success(.ended(let end)) = event else { continue }
                 story.add(end)
             }
-            return try self.result(
-                verdict.value,
-                story.finish(verdict.end, machine: counts, stop: verdict.stop, self)
-            )
+            let now = self.caller.time.now
+            let explanation = try story.finish(verdict.end, machine: counts, stop: verdict.stop, at: now, self)
+            return (verdict.end.record.number, explanation)
         }
     }
 
@@ -93,18 +107,20 @@ extension CallRun {
         _ counts: RetryMachine,
         _ picked: PickedInstances,
         isHedge: Bool,
+        _ attempt: @escaping @Sendable (Attempt) async -> AttemptAnswer,
         to group: inout ThrowingTaskGroup<Event, any Error>
     ) {
         let (number, hopBudget) = (counts.attempts, counts.hopBudget)
         group.addTask {
-            let (end, value) = await self.once(
+            let end = await self.once(
                 number: number,
                 hopBudget: hopBudget,
                 avoiding: picked.serials,
                 isHedge: isHedge,
-                onPick: { picked.add($0) }
+                onPick: { picked.add($0) },
+                attempt: attempt
             )
-            return .ended(end, value)
+            return .ended(end)
         }
     }
 

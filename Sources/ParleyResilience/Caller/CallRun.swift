@@ -1,8 +1,15 @@
 internal import ParleyCore
 internal import Synchronization
 
-/// How a try ended, but for its value: concrete, because what is generic in a generic function costs a look-up for each
-/// thing that is done with it.
+/// What a transport made of a try, but for its value. Who made the closure that gives it keeps that: all that stands
+/// between the two ends of a call is the same for every type, and what is generic costs a look-up for each thing that is
+/// done with it.
+struct AttemptAnswer: Sendable {
+    var result: AttemptEnd.Result
+    var judgement: Judgement
+}
+
+/// How a try ended.
 struct AttemptEnd: Sendable {
     enum Result: Sendable {
         case value
@@ -12,6 +19,8 @@ struct AttemptEnd: Sendable {
 
     var result: Result
     var verdict: Verdict
+    /// When.
+    var instant: ContinuousClock.Instant
     var target: CallTarget?
     /// Of the instance, so that the next try goes elsewhere.
     var serial: UInt64?
@@ -28,7 +37,7 @@ struct AttemptEnd: Sendable {
 }
 
 /// One call on its way: what stays the same over its tries.
-struct CallRun<Value: Sendable>: Sendable {
+struct CallRun: Sendable {
     let caller: ResilientCaller
     let lane: ServiceLane
     let call: Call
@@ -36,37 +45,44 @@ struct CallRun<Value: Sendable>: Sendable {
     let limits: AttemptLimit
     let start: ContinuousClock.Instant
     let targets: @Sendable () async throws -> [CallTarget]
-    let classify: @Sendable (Result<Value, any Error>, Attempt) -> Judgement
-    let attempt: @Sendable (Attempt) async throws -> Value
 
     private var time: any TimeSource { self.caller.time }
 
     /// One after the other.
-    func retried() async throws -> (value: Value, explanation: CallExplanation) {
+    ///
+    /// - Parameters:
+    ///   - entered: when the call had its turn.
+    ///   - attempt: sends it; the value that it came to last is the call's.
+    /// - Throws: if that is no value.
+    func retried(
+        entered: ContinuousClock.Instant,
+        _ attempt: (Attempt) async -> AttemptAnswer
+    ) async throws -> CallExplanation {
         var machine = RetryMachine(
             policy: self.caller.policy.retry,
             isRepeatable: self.call.isRepeatable,
             hopBudget: self.call.context?.retryBudget,
             deadline: self.limits.deadline
         )
-        var story = Story(self)
-        var last: (end: AttemptEnd, value: Value?)?
+        var story = Story(self, entered: entered)
+        var last: AttemptEnd?
         while true {
             machine.begin()
-            let (end, value) = await self.once(
+            let end = await self.once(
                 number: machine.attempts,
                 hopBudget: machine.hopBudget,
                 avoiding: story.tried,
-                isHedge: false
+                isHedge: false,
+                attempt: attempt
             )
             if case .cancelled = end.result { throw CancellationError() }
             story.add(end)
             // Breakers have opened while this call was at it: what the last try came to says more than that.
             if case .failure(.unavailable, _, _) = end.result {
-                let (end, value) = last ?? (end, nil)
-                return try self.result(value, story.finish(end, machine: machine, stop: .nobodyAvailable, self))
+                let end = last ?? end
+                return try story.finish(end, machine: machine, stop: .nobodyAvailable, at: self.time.now, self)
             }
-            let now = self.time.now
+            let now = end.instant
             let action = machine.ended(
                 end.verdict,
                 at: now,
@@ -75,22 +91,13 @@ struct CallRun<Value: Sendable>: Sendable {
             )
             switch action {
             case .stop(let reason):
-                return try self.result(value, story.finish(end, machine: machine, stop: reason, self))
+                return try story.finish(end, machine: machine, stop: reason, at: now, self)
             case .retry(let delay):
-                last = (end, value)
+                last = end
                 self.caller.onEvent(.retry(service: self.call.service, attempt: machine.attempts, delay: delay))
                 if delay > .zero { try await self.time.sleep(until: now.advanced(by: delay)) }
             }
         }
-    }
-
-    /// - Parameter value: that of a try that ended with one; `finish` has thrown otherwise.
-    func result(
-        _ value: Value?,
-        _ explanation: CallExplanation
-    ) throws -> (value: Value, explanation: CallExplanation) {
-        guard let value else { throw CancellationError() }
-        return (value, explanation)
     }
 
     private func unitChance() -> Double { self.lane.state.withLock { $0.unitChance() } }
@@ -101,13 +108,14 @@ struct CallRun<Value: Sendable>: Sendable {
         hopBudget: Int?,
         avoiding tried: [UInt64],
         isHedge: Bool,
-        onPick: (UInt64) -> Void = { _ in }
-    ) async -> (end: AttemptEnd, value: Value?) {
+        onPick: (UInt64) -> Void = { _ in },
+        attempt: (Attempt) async -> AttemptAnswer
+    ) async -> AttemptEnd {
         let targets: [CallTarget]
         do { targets = try await self.targets() } catch {
-            if Task.isCancelled { return (self.nobodyAsked(number, .cancelled, note: "cancelled"), nil) }
+            if Task.isCancelled { return self.nobodyAsked(number, .cancelled, note: "cancelled") }
             let failure = AttemptEnd.Result.failure(.resolverFailed, cause: error, retryAfter: nil)
-            return (self.nobodyAsked(number, failure, note: "its instances could not be looked up"), nil)
+            return self.nobodyAsked(number, failure, note: "its instances could not be looked up")
         }
         let began = self.time.now
         // The pick counts the try with the breaker and the balancer in the same step: nobody else can take the last
@@ -120,7 +128,7 @@ struct CallRun<Value: Sendable>: Sendable {
         switch pick {
         case .nobody:
             let failure = AttemptEnd.Result.failure(.nobody, cause: nil, retryAfter: nil)
-            return (self.nobodyAsked(number, failure, note: "no instance is known"), nil)
+            return self.nobodyAsked(number, failure, note: "no instance is known")
         case .unavailable(let until):
             let wait = until.map { max(.zero, began.duration(to: $0)) }
             var end = self.nobodyAsked(
@@ -129,48 +137,35 @@ struct CallRun<Value: Sendable>: Sendable {
                 note: "no instance may be called"
             )
             end.instances = instances
-            return (end, nil)
+            return end
         case .picked(let ticket):
             onPick(ticket.serial)
-            return await self.ask(ticket, number, hopBudget, isHedge: isHedge, began: began, instances: instances)
+            // The attempt timeout: below the breaker, which must see that it happened.
+            let limit = self.limits.limit(at: began)
+            let answer = await attempt(
+                Attempt(
+                    target: ticket.target,
+                    number: number,
+                    limit: limit,
+                    deadline: self.limits.deadline,
+                    hopBudget: hopBudget,
+                    blamesTimeout: self.limits.blamesInstance(began: began, limit: limit)
+                )
+            )
+            return self.ended(answer, ticket, number, isHedge: isHedge, began: began, instances: instances)
         }
     }
 
-    private func ask(
+    /// Tells everybody what came of a try.
+    private func ended(
+        _ answer: AttemptAnswer,
         _ ticket: InstancePool.Ticket,
         _ number: Int,
-        _ hopBudget: Int?,
         isHedge: Bool,
         began: ContinuousClock.Instant,
         instances: Int
-    ) async -> (end: AttemptEnd, value: Value?) {
-        // The attempt timeout: below the breaker, which must see that it happened.
-        let limit = self.limits.limit(at: began)
-        let attempt = Attempt(
-            target: ticket.target,
-            number: number,
-            limit: limit,
-            deadline: self.limits.deadline,
-            hopBudget: hopBudget,
-            blamesTimeout: self.limits.blamesInstance(began: began, limit: limit)
-        )
-        let result: AttemptEnd.Result
-        let judgement: Judgement
-        var value: Value?
-        do {
-            let answer = try await self.attempt(attempt)
-            judgement = self.classify(.success(answer), attempt)
-            value = answer
-            result = .value
-        } catch {
-            if Task.isCancelled {
-                judgement = Judgement(.cancelled, note: "cancelled")
-                result = .cancelled
-            } else {
-                judgement = self.classify(.failure(error), attempt)
-                result = .failure(.attemptFailed, cause: error, retryAfter: judgement.verdict.retryAfter)
-            }
-        }
+    ) -> AttemptEnd {
+        let judgement = answer.judgement
         let now = self.time.now
         let (changes, budget) = self.lane.state.withLock { state in
             let chance = state.unitChance()
@@ -178,9 +173,10 @@ struct CallRun<Value: Sendable>: Sendable {
             return (changes, state.budget?.left(at: now))
         }
         for change in changes { self.caller.onEvent(.changed(service: self.call.service, change)) }
-        let end = AttemptEnd(
-            result: result,
+        return AttemptEnd(
+            result: answer.result,
             verdict: judgement.verdict,
+            instant: now,
             target: ticket.target,
             serial: ticket.serial,
             record: CallExplanation.Attempt(
@@ -198,7 +194,6 @@ struct CallRun<Value: Sendable>: Sendable {
             instances: instances,
             clientBudgetLeft: budget
         )
-        return (end, value)
     }
 
     private func nobodyAsked(_ number: Int, _ result: AttemptEnd.Result, note: String) -> AttemptEnd {
@@ -206,6 +201,7 @@ struct CallRun<Value: Sendable>: Sendable {
         return AttemptEnd(
             result: result,
             verdict: .nobody,
+            instant: now,
             target: nil,
             serial: nil,
             record: CallExplanation.Attempt(
@@ -263,16 +259,12 @@ struct CallRun<Value: Sendable>: Sendable {
 /// What is to be told of a call, while it goes on.
 struct Story {
     private var explanation: CallExplanation
-    private let entered: ContinuousClock.Instant
     /// Instances that this call has failed at, the last one last.
     private(set) var tried: [UInt64] = []
 
-    init<Value>(_ run: CallRun<Value>) {
+    init(_ run: CallRun, entered: ContinuousClock.Instant) {
         self.explanation = CallExplanation(service: run.call.service.description)
-        self.entered = run.caller.time.now
-        self.explanation.waitedMicroseconds = run.start.duration(to: self.entered).inMicroseconds
-        // Not even a wait: the way through the stages.
-        if self.explanation.waitedMicroseconds < 100 { self.explanation.waitedMicroseconds = 0 }
+        self.explanation.waitedMicroseconds = run.start.duration(to: entered).inMicroseconds
     }
 
     mutating func add(_ end: AttemptEnd) {
@@ -288,13 +280,13 @@ struct Story {
     /// - Parameter end: the try whose outcome is the call's.
     ///
     /// - Throws: the failure, if it is one.
-    mutating func finish<Value>(
+    mutating func finish(
         _ end: AttemptEnd,
         machine: RetryMachine,
         stop: StopReason,
-        _ run: CallRun<Value>
+        at now: ContinuousClock.Instant,
+        _ run: CallRun
     ) throws -> CallExplanation {
-        let now = run.caller.time.now
         self.explanation.stop = stop
         // Hedges end in an order of their own.
         if self.explanation.attempts.count > 1 { self.explanation.attempts.sort { $0.number < $1.number } }

@@ -66,22 +66,59 @@ public final class ResilientCaller: Sendable {
             key: call.key.map { StableHash.of($0) },
             limits: limits,
             start: start,
-            targets: targets,
-            classify: classify,
-            attempt: attempt
+            targets: targets
         )
         guard !limits.deadline.hasPassed(at: start) else { throw run.refusal(.deadline) }
         // Rate limit and bulkhead: above the retries, so that a call in difficulties does not queue anew for each try,
         // and a service in difficulties does not get more at once by being tried again.
-        do { try await lane.enter(deadline: limits.deadline, at: start) } catch {
+        let entered: ContinuousClock.Instant
+        do { entered = try await lane.enter(deadline: limits.deadline, at: start) } catch {
             if case .cancelled = error { throw CancellationError() }
             throw run.refusal(error)
         }
         defer { lane.leave() }
         // Hedge or retry: above the choice of an instance, so that each try goes elsewhere; below the bulkhead and
         // the deadline, which hold for all tries together.
-        if let hedge = self.policy.hedge, call.isRepeatable { return try await run.hedged(hedge) }
-        return try await run.retried()
+        if let hedge = self.policy.hedge, call.isRepeatable {
+            let values = HedgedValues<Value>()
+            let (number, explanation) = try await run.hedged(hedge, entered: entered) { tried in
+                await Self.ask(tried, attempt, classify) { values.keep($0, of: tried.number) }
+            }
+            guard let value = values.take(number) else { throw CancellationError() }
+            return (value, explanation)
+        }
+        var value: Value?
+        let explanation = try await run.retried(entered: entered) { tried in
+            value = nil
+            return await Self.ask(tried, attempt, classify) { value = $0 }
+        }
+        guard let value else { throw CancellationError() }
+        return (value, explanation)
+    }
+
+    /// One try, by the caller's closures.
+    private static func ask<Value: Sendable>(
+        _ tried: Attempt,
+        _ attempt: (Attempt) async throws -> Value,
+        _ classify: (Result<Value, any Error>, Attempt) -> Judgement,
+        keep: (Value) -> Void
+    ) async -> AttemptAnswer {
+        do {
+            let value = try await attempt(tried)
+            let judgement = classify(.success(value), tried)
+            keep(value)
+            return AttemptAnswer(result: .value, judgement: judgement)
+        } catch {
+            if Task.isCancelled {
+                return AttemptAnswer(result: .cancelled, judgement: Judgement(.cancelled, note: "cancelled"))
+            }
+            let judgement = classify(.failure(error), tried)
+            let wait = judgement.verdict.retryAfter
+            return AttemptAnswer(
+                result: .failure(.attemptFailed, cause: error, retryAfter: wait),
+                judgement: judgement
+            )
+        }
     }
 
     private func lane(for service: ServiceName) -> ServiceLane {

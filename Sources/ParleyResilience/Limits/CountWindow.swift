@@ -17,6 +17,8 @@ struct CountWindow: Equatable, Sendable {
     private var origin: ContinuousClock.Instant?
     /// The number of the newest bucket since `origin`.
     private var newest: Int64 = 0
+    /// When that bucket is over, so that a call within it divides nothing.
+    private var newestEnd: ContinuousClock.Instant?
 
     /// - Parameter length: of the whole window; at least 10 µs.
     init(length: Duration) {
@@ -24,8 +26,10 @@ struct CountWindow: Equatable, Sendable {
     }
 
     mutating func advance(to now: ContinuousClock.Instant) {
+        if let newestEnd, now < newestEnd { return }
         guard let origin else {
             self.origin = now
+            self.newestEnd = now.advanced(by: .microseconds(self.bucketLength))
             return
         }
         let bucket = origin.duration(to: now).inMicroseconds / self.bucketLength
@@ -38,6 +42,10 @@ struct CountWindow: Equatable, Sendable {
             self.buckets[index] = Counts()
         }
         self.newest = bucket
+        // In 128 bits: a clock that jumps to the end of time does not overflow it.
+        self.newestEnd = origin.advanced(
+            by: .microseconds(self.bucketLength) * bucket + .microseconds(self.bucketLength)
+        )
     }
 
     /// Counts into the newest bucket; ``advance(to:)`` comes first.
