@@ -152,7 +152,7 @@ struct UpstreamExchange: Sendable {
 
     private func problem(_ failure: TransportFailure) -> ProblemError {
         switch failure.kind {
-        case .connect: GatewayProblem.unreachable(self.service)
+        case .connect, .busy: GatewayProblem.unreachable(self.service)
         case .timeout: GatewayProblem.timedOut(self.service)
         case .garbage: GatewayProblem.garbage(self.service)
         case .lost, .invalidRequest: GatewayProblem.broken(self.service)

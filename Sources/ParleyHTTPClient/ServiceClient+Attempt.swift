@@ -68,7 +68,14 @@ extension ServiceClient {
             let status = Int(response.status.code)
             let wait = response.headerFields[.retryAfter]
                 .flatMap { RetryAfter.parse($0, wallTime: self.time.wallTime) }
-            return Judgement(classifier.verdict(httpStatus: status, retryAfter: wait), note: "\(status)")
+            var verdict = classifier.verdict(httpStatus: status, retryAfter: wait)
+            // Its answer to an impatient caller says nothing about the instance.
+            if status == 504, !attempt.blamesTimeout { verdict.health = .unknown }
+            // What was sent before under this key is still at work there; its answer will be this call's.
+            if status == 409, response.problem?.code == ProblemDetails.keyInUse {
+                verdict = Verdict(.retryableFailure, safety: .mayHaveRun, health: .well, retryAfter: wait)
+            }
+            return Judgement(verdict, note: "\(status)")
         case .failure(let error):
             guard let error = error as? ServiceClientError else {
                 return Judgement(classifier.verdict(failure: .mayHaveRun, blamesInstance: false), note: "\(error)")
@@ -78,6 +85,12 @@ extension ServiceClient {
             case .wrongInstance:
                 let verdict = Verdict(.retryableFailure, safety: error.retry, health: .foreign)
                 return Judgement(verdict, note: "another instance answered")
+            case .responseTooLarge, .shutDown:
+                // It would be as large again.
+                return Judgement(
+                    Verdict(.permanentFailure, safety: error.retry, health: .unknown),
+                    note: error.code.description
+                )
             case .connectFailed, .timedOut, .connectionLost, .invalidResponse: blamesInstance = true
             case .deadlinePassed: blamesInstance = attempt.blamesTimeout
             default: blamesInstance = false
@@ -90,7 +103,11 @@ extension ServiceClient {
     private func checkIdentity(of answer: Exchange.Answer, _ attempt: Attempt, _ sending: Sending) throws {
         guard let expected = attempt.target.identity else { return }
         let named = answer.headers.first(name: RequestContextFields.instance)
-        if named == expected || named == nil && !self.configuration.policy.identity.isRequired { return }
+        if named == expected { return }
+        // The instance knows its id and says it in every answer; who does not say it is somebody else. Except where it
+        // fails: a server that is overrun or ends may answer before it knows what it says.
+        let isFailing = answer.status.code >= 500
+        if named == nil, isFailing, !self.configuration.policy.identity.isRequired { return }
         // 421 is refused before anything is done. Any other answer came from a server that did not look.
         let retry: RetrySafety = answer.status.code == 421 ? .notSent : .mayHaveRun
         let place = "\(sending.service) at \(attempt.target.endpoint)"
@@ -99,8 +116,8 @@ extension ServiceClient {
                 "\($0.prefix(128)) answered in place of \(expected), the instance of \(place). The registry's entry is "
                     + "out of date; the address has passed to another program."
             }
-            ?? "\(place) does not say whether it is \(expected), and the policy requires it. Is it a Parley service "
-            + "that knows its instance id?"
+            ?? "What answers at \(place) does not say that it is \(expected). The registry's entry is out of date; the "
+            + "address has passed to another program."
         throw ServiceClientError(
             .wrongInstance,
             message,
@@ -212,6 +229,13 @@ extension ServiceClient {
             return make(
                 .connectFailed,
                 "No connection to \(place): \(error). Is it running there? `ss -ltnp | grep \(endpoint.port)`",
+                failure.retry
+            )
+        case .busy:
+            return make(
+                .tooManyCalls,
+                "All \(self.configuration.maxConnectionsPerEndpoint) connections to \(place) are in use "
+                    + "(maxConnectionsPerEndpoint), and none became free in time.",
                 failure.retry
             )
         case .timeout:

@@ -13,7 +13,7 @@ internal import Glibc
 /// What an error of the HTTP client library says, in our words. The one place that knows that library's errors.
 package struct TransportFailure: Error, Sendable {
     package enum Kind: Sendable, Hashable {
-        case connect, timeout, lost, garbage, invalidRequest, shutDown
+        case connect, busy, timeout, lost, garbage, invalidRequest, shutDown
     }
 
     package var kind: Kind
@@ -51,7 +51,10 @@ package struct TransportFailure: Error, Sendable {
 
     private static func classify(_ error: HTTPClientError) -> (Kind, RetrySafety) {
         switch error {
-        case .connectTimeout, .getConnectionFromPoolTimeout, .tlsHandshakeTimeout, .socksHandshakeTimeout,
+        case .getConnectionFromPoolTimeout:
+            // Our own limit, not the other side's doing.
+            return (.busy, .notSent)
+        case .connectTimeout, .tlsHandshakeTimeout, .socksHandshakeTimeout,
             .httpProxyHandshakeTimeout, .proxyAuthenticationRequired:
             return (.connect, .notSent)
         case .readTimeout, .writeTimeout, .deadlineExceeded:

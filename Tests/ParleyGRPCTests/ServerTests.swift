@@ -210,7 +210,7 @@ import Testing
     @Test func aCancelledServerEndsUnderTraffic() async throws {
         let rpcs = TestRPCs()
         var configuration = GRPCService.Configuration(name: "test-service")
-        configuration.drainTimeout = .milliseconds(200)
+        configuration.drainTimeout = .seconds(5)
         let service = try GRPCService(configuration: configuration, services: [rpcs], logger: quiet)
         let running = Task { try await service.run() }
         let endpoint = try await service.endpoint()

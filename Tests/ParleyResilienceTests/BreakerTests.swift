@@ -62,6 +62,7 @@ private struct BreakerModel {
 
     mutating func open(_ now: ContinuousClock.Instant) {
         if let closedAt, closedAt.duration(to: now) >= self.policy.openTime.cap { self.openings = 0 }
+        self.closedAt = nil
         self.openings += 1
         let time = min(self.policy.openTime.cap, self.policy.openTime.initial * (1 << min(self.openings - 1, 20)))
         self.until = now.advanced(by: time)

@@ -17,6 +17,8 @@ struct Assembly {
     private var registrar: any ServiceRegistrar
     /// Where the services answer HTTP.
     private(set) var resolver: any ServiceResolver
+    private let addresses: StaticResolver
+    private let rpcAddresses: StaticResolver
     /// Where they answer gRPC.
     private(set) var rpcResolver: any ServiceResolver
     let announcements: Announcements
@@ -26,18 +28,21 @@ struct Assembly {
     private(set) var services: [any Service] = []
     private var bus: Bus?
 
-    init(settings: Settings, isAlone: Bool, announcements: Announcements) throws {
+    init(settings: Settings, kinds: [ServiceKind], isAlone: Bool, announcements: Announcements) throws {
         self.settings = settings
         self.isAlone = isAlone
         self.announcements = announcements
+        let elsewhere = Set(ServiceKind.allCases).subtracting(kinds)
+        self.addresses = try settings.addresses(of: elsewhere) { $0.defaultPort }
+        self.rpcAddresses = try settings.addresses(of: elsewhere) { $0.defaultGRPCPort }
         let registry = InProcessRegistry()
         self.registrar = registry
-        self.resolver = FallbackResolver([registry, try settings.addresses()])
-        self.rpcResolver = FallbackResolver([registry, try settings.rpcAddresses()])
+        self.resolver = FallbackResolver([registry, self.addresses])
+        self.rpcResolver = FallbackResolver([registry, self.rpcAddresses])
         if let consul = try settings.chosenRegistry() { try self.use(consul) }
     }
 
-    /// A registry elsewhere. Whom it does not know is looked for at the fixed addresses, as without it.
+    /// A registry elsewhere. Whom it does not know is looked for where the environment says.
     private mutating func use(_ configuration: ConsulConfiguration) throws {
         let logger = self.settings.logger("consul")
         let client = try ConsulClient(configuration)
@@ -45,8 +50,8 @@ struct Assembly {
         let registrar = ConsulRegistrar(client: client, logger: logger)
         self.services += [resolver, registrar]
         self.registrar = registrar
-        self.resolver = FallbackResolver([resolver, try self.settings.addresses()])
-        self.rpcResolver = FallbackResolver([resolver, try self.settings.rpcAddresses()])
+        self.resolver = FallbackResolver([resolver, self.addresses])
+        self.rpcResolver = FallbackResolver([resolver, self.rpcAddresses])
     }
 
     /// - Parameter ports: 0 for a free one.
@@ -79,8 +84,8 @@ struct Assembly {
         let dns = try DNSServer(configuration: names, source: registry.names, logger: logger)
         self.services += [registry, dns, DNSAnnouncement(dns: dns, announcements: self.announcements)]
         self.registrar = registry.registrar(healthPath: "/health/ready")
-        self.resolver = FallbackResolver([registry.resolver, try self.settings.addresses()])
-        self.rpcResolver = FallbackResolver([registry.resolver, try self.settings.rpcAddresses()])
+        self.resolver = FallbackResolver([registry.resolver, self.addresses])
+        self.rpcResolver = FallbackResolver([registry.resolver, self.rpcAddresses])
     }
 
     mutating func append(_ service: any Service) { self.services.append(service) }
@@ -110,8 +115,11 @@ struct Assembly {
         port: Int,
         services: [any RegistrableRPCService]
     ) throws -> GRPCService {
+        var configuration = GRPCService.Configuration(name: kind.name, host: self.settings.host, port: port)
+        // Ctrl-C means within five seconds, and the end by force comes as much later.
+        configuration.drainTimeout = .seconds(2)
         let service = try GRPCService(
-            configuration: GRPCService.Configuration(name: kind.name, host: self.settings.host, port: port),
+            configuration: configuration,
             services: services,
             descriptors: [OrderSystemDescriptors.base64],
             onListening: { [announcements] in announcements.listeningForGRPC(kind, at: $0) },

@@ -109,18 +109,19 @@ struct Settings: ParsableArguments {
         return String(url.dropFirst("sqlite:".count))
     }
 
-    /// Where the services answer HTTP that this process does not run itself.
-    func addresses() throws -> StaticResolver { try self.addresses { $0.defaultPort } }
-
-    /// Where they answer gRPC.
-    func rpcAddresses() throws -> StaticResolver { try self.addresses { $0.defaultGRPCPort } }
-
-    private func addresses(_ defaultPort: (ServiceKind) -> Int?) throws -> StaticResolver {
+    /// Where services are that no registry has to know: where the environment says, or at their usual ports of this
+    /// machine, unless a registry elsewhere knows better.
+    ///
+    /// - Parameters:
+    ///   - elsewhere: those that this process does not run itself. What it runs is in its registry, or not to be called.
+    ///   - port: HTTP's or gRPC's.
+    func addresses(of elsewhere: Set<ServiceKind>, _ port: (ServiceKind) -> Int?) throws -> StaticResolver {
+        let onlyNamed = try self.chosenRegistry() != nil
         var endpoints: [ServiceName: [Endpoint]] = [:]
-        for kind in ServiceKind.allCases {
-            guard let port = defaultPort(kind) else { continue }
+        for kind in elsewhere {
+            guard let port = port(kind) else { continue }
             guard let text = ProcessInfo.processInfo.environment[kind.addressVariable] else {
-                endpoints[kind.name] = [Endpoint(host: "127.0.0.1", port: port)]
+                if !onlyNamed { endpoints[kind.name] = [Endpoint(host: "127.0.0.1", port: port)] }
                 continue
             }
             guard let endpoint = Endpoint(text) else {

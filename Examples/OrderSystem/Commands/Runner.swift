@@ -21,7 +21,12 @@ enum Runner {
                 asJSON: asJSON,
                 dataFolder: settings.data
             )
-            var assembly = try Assembly(settings: settings, isAlone: isAlone, announcements: announcements)
+            var assembly = try Assembly(
+                settings: settings,
+                kinds: kinds,
+                isAlone: isAlone,
+                announcements: announcements
+            )
             if let registryPorts {
                 try await assembly.addRegistry(httpPort: registryPorts.http, dnsPort: registryPorts.dns)
             }

@@ -6,6 +6,9 @@ public struct ProblemDetails: Sendable, Hashable {
     /// The content type of this body.
     public static let mediaType = "application/problem+json"
 
+    /// The ``code`` of a 409: a request with the same `Idempotency-Key` is still under way.
+    package static let keyInUse = "idempotency_key_in_use"
+
     /// What kind of problem it is: a URI; `about:blank` says that the status code tells it all.
     public var type: String
     /// The kind of problem in a few words, the same for every occurrence.

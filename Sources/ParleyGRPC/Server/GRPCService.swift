@@ -130,8 +130,10 @@ public final class GRPCService: Service, Sendable {
             }
             let forced = Task {
                 let end = try await self.drain.untilBegun(on: self.time)
-                // A peer that is frozen never lets its connection close by itself.
-                try await self.time.sleep(until: end.instant.advanced(by: .seconds(1)))
+                // A peer that is frozen never lets its connection close by itself. Late enough that a busy machine has
+                // closed the others.
+                let patience = max(.seconds(2), self.configuration.drainTimeout)
+                try await self.time.sleep(until: end.instant.advanced(by: patience))
                 serving.cancel()
             }
             let result = await serving.result

@@ -73,7 +73,7 @@ public struct IdempotencyMiddleware: RouterMiddleware {
         var request = request
         request.body = RequestBody(buffer: body)
         let fingerprint = Self.fingerprint(request, body: body)
-        let key = IdempotencyKey(caller: context.request.caller ?? "", key: value)
+        let key = IdempotencyKey(caller: Self.principal(request, context), key: value)
         let now = self.time.wallTime
         let left = context.request.deadline?.remaining(at: self.time.now) ?? .seconds(60)
         let claim = try await self.store.begin(
@@ -162,16 +162,30 @@ public struct IdempotencyMiddleware: RouterMiddleware {
         }
     }
 
+    /// Who the caller is, as far as it can be told: behind a gateway all have the gateway's name, and what one of them may
+    /// see another one may not.
+    private static func principal(_ request: Request, _ context: ParleyRequestContext) -> String {
+        let caller = context.request.caller ?? ""
+        guard let credentials = request.headers[.authorization] else { return caller }
+        return "\(caller) \(Self.hex(SHA256.hash(data: Array(credentials.utf8))))"
+    }
+
+    /// Refusals of the caller, and of this moment, are not about the request: another token, or another time, may have
+    /// another answer.
     private static func isKept(_ status: Int) -> Bool {
-        (200..<500).contains(status) && status != 408 && status != 425 && status != 429
+        (200..<500).contains(status) && ![401, 403, 408, 425, 429].contains(status)
     }
 
     private static func fingerprint(_ request: Request, body: ByteBuffer) -> String {
         var hash = SHA256()
         hash.update(data: Array("\(request.method.rawValue) \(request.uri.string)\n".utf8))
         hash.update(data: Array(body.readableBytesView))
+        return Self.hex(hash.finalize())
+    }
+
+    private static func hex(_ bytes: some Sequence<UInt8>) -> String {
         let digits = Array("0123456789abcdef")
-        return String(hash.finalize().flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+        return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
     }
 }
 
@@ -213,7 +227,7 @@ extension ProblemError {
     fileprivate static func stillRunning(_ left: Duration) -> ProblemError {
         ProblemError(
             .conflict,
-            code: "idempotency_key_in_use",
+            code: ProblemDetails.keyInUse,
             detail: "The first request with this Idempotency-Key is under way; come back for its answer.",
             headers: [.retryAfter: String(min(max(1, left.inMilliseconds / 1_000), 5))]
         )

@@ -100,6 +100,13 @@ struct CallRun: Sendable {
         }
     }
 
+    /// The instances, by a resolver that knows until when they are of use.
+    private func lookedUp() async throws -> [CallTarget] {
+        guard var context = self.call.context else { return try await self.targets() }
+        context.deadline = self.limits.deadline
+        return try await context.withCurrent { try await self.targets() }
+    }
+
     private func unitChance() -> Double { self.lane.state.withLock { $0.unitChance() } }
 
     /// Chooses an instance, asks it, and tells everybody what came of it.
@@ -112,12 +119,17 @@ struct CallRun: Sendable {
         attempt: (Attempt) async -> AttemptAnswer
     ) async -> AttemptEnd {
         let targets: [CallTarget]
-        do { targets = try await self.targets() } catch {
+        do { targets = try await self.lookedUp() } catch {
             if Task.isCancelled { return self.nobodyAsked(number, .cancelled, note: "cancelled") }
             let failure = AttemptEnd.Result.failure(.resolverFailed, cause: error, retryAfter: nil)
             return self.nobodyAsked(number, failure, note: "its instances could not be looked up")
         }
         let began = self.time.now
+        // A look-up may have taken all the time there was; then nothing must be sent any more.
+        if self.limits.deadline.hasPassed(at: began) {
+            let failure = AttemptEnd.Result.failure(.deadlinePassed, cause: nil, retryAfter: nil)
+            return self.nobodyAsked(number, failure, note: "its instances were looked up too late")
+        }
         // The pick counts the try with the breaker and the balancer in the same step: nobody else can take the last
         // place of a half-open breaker in between.
         let (pick, instances) = self.lane.state.withLock { state in

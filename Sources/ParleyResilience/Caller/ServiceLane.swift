@@ -110,12 +110,12 @@ final class ServiceLane: Sendable {
         deadline: Deadline,
         at now: ContinuousClock.Instant
     ) async throws(Refusal) -> ContinuousClock.Instant {
-        switch self.state.withLock({ $0.limiter?.take(at: now) }) {
+        // Who cannot wait for a turn takes none: it would be lost for all, and under overload nothing be sent at all.
+        let patience = deadline.remaining(at: now)
+        switch self.state.withLock({ $0.limiter?.take(at: now, patience: patience) }) {
         case .none, .admit: return now
         case .refuse(let wait): throw .rateLimited(retryAfter: wait)
         case .wait(let wait):
-            // The turn is taken in any case: giving it back would move those behind it, who have been told theirs.
-            guard wait < deadline.remaining(at: now) else { throw .deadline }
             do { try await self.time.sleep(until: now.advanced(by: wait)) } catch { throw .cancelled }
             return self.time.now
         }

@@ -198,6 +198,8 @@ package struct CircuitBreaker: Equatable, Sendable {
     private mutating func open(at now: ContinuousClock.Instant, chance: Double) -> BreakerState {
         // Well for as long as the longest opening: what was before is over.
         if let closedAt, closedAt.duration(to: now) >= self.policy.openTime.cap { self.openings = 0 }
+        // That counts once: a breaker that opens again from half-open was not well in between.
+        self.closedAt = nil
         self.openings = min(self.openings + 1, 1_000)
         let delay = self.policy.openTime.delay(afterFailures: self.openings, chance: chance)
         self.reset(to: .open(until: now.advanced(by: delay)))

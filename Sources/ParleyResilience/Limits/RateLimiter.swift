@@ -49,7 +49,8 @@ package struct RateLimiter: Equatable, Sendable {
         self.longestWait = policy.longestWait.between(.zero, .seconds(3_600))
     }
 
-    package mutating func take(at now: ContinuousClock.Instant) -> Answer {
+    /// - Parameter patience: a turn that comes later is of no use, and is not taken.
+    package mutating func take(at now: ContinuousClock.Instant, patience: Duration? = nil) -> Answer {
         let origin = self.origin ?? now
         self.origin = origin
         self.latest = max(self.latest, Self.nanoseconds(origin.duration(to: now)) * self.unitsPerNanosecond)
@@ -61,7 +62,9 @@ package struct RateLimiter: Equatable, Sendable {
         }
         let wait = (missing + self.unitsPerNanosecond - 1) / self.unitsPerNanosecond
         let duration = Duration.nanoseconds(Int64(clamping: wait))
-        guard duration <= self.longestWait else { return .refuse(retryAfter: duration) }
+        guard duration <= min(self.longestWait, patience ?? self.longestWait) else {
+            return .refuse(retryAfter: duration)
+        }
         self.due = due + self.cost
         return .wait(duration)
     }
