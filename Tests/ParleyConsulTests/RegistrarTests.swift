@@ -252,7 +252,9 @@ import Testing
                 try await withRunning(registrar) { _ async throws in
                     try await registrar.register(instance("web-1"))
                     for count in 1...3 {
-                        await clock.waitForSleepers(1)
+                        // The next sign of life, not the end of a request that is under way.
+                        let soon = clock.now.advanced(by: .seconds(5))
+                        #expect(try await isEventually { clock.nextWake.map { $0 <= soon } == true })
                         clock.jumpWall(by: .seconds(-86_400))
                         clock.advance(by: .seconds(3_600))
                         try await agent.wait { beats($0) >= count }

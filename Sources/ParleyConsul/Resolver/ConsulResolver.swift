@@ -8,7 +8,7 @@ internal import Synchronization
 ///
 /// ```swift
 /// let resolver = ConsulResolver(client: client, logger: logger)
-/// let users = ServiceClient(service: "user-service", resolver: resolver, …)
+/// let users = ServiceClient(configuration: …, resolver: resolver, logger: logger)
 /// // in the ServiceGroup, before what calls others: resolver
 /// ```
 /// **What it answers.** The instances none of whose checks, and none of whose node's, is critical; with
