@@ -87,14 +87,14 @@ import Testing
                 let isSilent = Mutex(false)
                 var configuration = self.quick(.ttl(.seconds(1)))
                 configuration.health = { _ in
-                    while isSilent.withLock({ $0 }), !Task.isCancelled {
-                        try? await SystemTimeSource().sleep(for: .milliseconds(5))
-                    }
+                    // Hangs until it is cancelled.
+                    if isSilent.withLock({ $0 }) { try? await SystemTimeSource().sleep(for: .seconds(3_600)) }
                     return .passing
                 }
                 let registrar = ConsulRegistrar(client: client, configuration: configuration, logger: testLogger)
                 try await withRunning(registrar) { _ async throws in
                     try await registrar.register(instance("web-1"))
+                    #expect(try await client.agentChecks()["service:web-1"]?.status == .passing)
                     isSilent.withLock { $0 = true }
                     #expect(
                         try await isEventually { try await client.agentChecks()["service:web-1"]?.status == .critical }

@@ -159,7 +159,8 @@ public final class ConsulResolver: ServiceResolver, Service {
             await group.next()
             group.cancelAll()
         }
-        self.note(watch, failure: nil)
+        // Nobody asks any more; that is no sign that it would work.
+        _ = self.state.withLock { $0.failing.remove(watch.service) }
     }
 
     private func follow(_ watch: WatchedService) async {
