@@ -8,7 +8,7 @@ import Testing
 
     private static let rules = BlockingQueryMachine.Rules(
         wait: .seconds(55),
-        crowdedWait: .seconds(2),
+        shortWait: .seconds(2),
         backoff: Backoff(initial: .seconds(1), cap: .seconds(30), jitter: 0),
         interval: .seconds(1),
         maximumLag: .seconds(30)
@@ -112,7 +112,8 @@ import Testing
         _ = bench.answer(16)
         var waits: [Duration] = []
         for _ in 1...7 {
-            #expect(bench.ask().index == 16)
+            let question = bench.ask()
+            #expect(question.index == 16 && question.wait == .seconds(waits.isEmpty ? 55 : 2))
             let failed = bench.now
             bench.machine.failed(now: bench.now, chance: 0)
             guard case .wait(let instant) = bench.machine.next(now: bench.now) else {
@@ -136,7 +137,7 @@ import Testing
         _ = bench.ask()
         #expect(bench.answer(3, hasLeader: hasLeader, lag: lag) == .distrust)
         // Another time the leader is asked itself.
-        #expect(bench.ask() == .init(index: 16, wait: .seconds(55), allowsStale: false))
+        #expect(bench.ask() == .init(index: 16, wait: .seconds(2), allowsStale: false))
         #expect(bench.answer(17) == .report)
         #expect(bench.ask() == .init(index: 17, wait: .seconds(55), allowsStale: true))
     }

@@ -1,3 +1,4 @@
+import Foundation
 import HTTPTestSupport
 import NIOSSL
 import ParleyCore
@@ -133,7 +134,8 @@ import Testing
     }
 
     @Test func speaksTLSAndTrustsOnlyWhomItIsTold() async throws {
-        let folder = "/tmp/parley-consul-tls-\(SystemRandomSource().next())"
+        let folder = NSTemporaryDirectory() + "parley-consul-tls-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: folder) }
         let made = try await Subprocess.run("dev/servers/certificates", [folder])
         try #require(made.status == 0, "\(made.error)")
         var server = TLSConfiguration.makeServerConfiguration(
@@ -173,6 +175,5 @@ import Testing
                 #expect(error?.code == .unavailable, "\(error.debugDescription)")
             }
         }
-        _ = try await Subprocess.run("/bin/rm", ["-r", folder])
     }
 }

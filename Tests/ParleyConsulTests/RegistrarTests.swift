@@ -87,14 +87,14 @@ import Testing
                 let isSilent = Mutex(false)
                 var configuration = self.quick(.ttl(.seconds(1)))
                 configuration.health = { _ in
-                    while isSilent.withLock({ $0 }), !Task.isCancelled {
-                        try? await SystemTimeSource().sleep(for: .milliseconds(5))
-                    }
+                    // Hangs until it is cancelled.
+                    if isSilent.withLock({ $0 }) { try? await SystemTimeSource().sleep(for: .seconds(3_600)) }
                     return .passing
                 }
                 let registrar = ConsulRegistrar(client: client, configuration: configuration, logger: testLogger)
                 try await withRunning(registrar) { _ async throws in
                     try await registrar.register(instance("web-1"))
+                    #expect(try await client.agentChecks()["service:web-1"]?.status == .passing)
                     isSilent.withLock { $0 = true }
                     #expect(
                         try await isEventually { try await client.agentChecks()["service:web-1"]?.status == .critical }
@@ -252,7 +252,9 @@ import Testing
                 try await withRunning(registrar) { _ async throws in
                     try await registrar.register(instance("web-1"))
                     for count in 1...3 {
-                        await clock.waitForSleepers(1)
+                        // The next sign of life, not the end of a request that is under way.
+                        let soon = clock.now.advanced(by: .seconds(5))
+                        #expect(try await isEventually { clock.nextWake.map { $0 <= soon } == true })
                         clock.jumpWall(by: .seconds(-86_400))
                         clock.advance(by: .seconds(3_600))
                         try await agent.wait { beats($0) >= count }

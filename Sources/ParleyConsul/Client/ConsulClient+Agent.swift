@@ -107,11 +107,7 @@ extension ConsulClient {
     ///
     /// - Throws: As ``pass(_:note:)``.
     public func update(_ checkID: String, _ status: HealthStatus, output: String = "") async throws {
-        struct Report: Encodable {
-            var Status: String
-            var Output: String
-        }
-        let report = Report(Status: status.rawValue, Output: output)
+        let report = ["Status": status.rawValue, "Output": output]
         try await self.put(ConsulPath("agent/check/update", checkID), report)
     }
 
@@ -119,20 +115,11 @@ extension ConsulClient {
 
     /// Who the agent is.
     public func agent() async throws -> Consul.Agent {
-        struct Answer: Decodable, Sendable {
-            struct Config: Decodable, Sendable {
-                var NodeName: String
-                var Datacenter: String
-                var Version: String?
-            }
-
-            var Config: Config
-        }
-        let answer = try await self.get(ConsulPath("agent/self"), as: Answer.self)
+        let answer = try await self.get(ConsulPath("agent/self"), as: AgentAnswer.self)
         return Consul.Agent(
-            nodeName: answer.Config.NodeName,
-            datacenter: answer.Config.Datacenter,
-            version: answer.Config.Version ?? ""
+            nodeName: answer.config.nodeName,
+            datacenter: answer.config.datacenter,
+            version: answer.config.version ?? ""
         )
     }
 
@@ -144,5 +131,26 @@ extension ConsulClient {
         } catch let error as ConsulError where error.reason?.contains("No cluster leader") == true {
             return nil
         }
+    }
+}
+
+/// What is of interest in `/v1/agent/self`.
+private struct AgentAnswer: Decodable, Sendable {
+    struct Config: Decodable, Sendable {
+        var nodeName: String
+        var datacenter: String
+        var version: String?
+
+        enum CodingKeys: String, CodingKey {
+            case nodeName = "NodeName"
+            case datacenter = "Datacenter"
+            case version = "Version"
+        }
+    }
+
+    var config: Config
+
+    enum CodingKeys: String, CodingKey {
+        case config = "Config"
     }
 }

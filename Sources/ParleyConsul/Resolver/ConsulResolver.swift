@@ -8,7 +8,7 @@ internal import Synchronization
 ///
 /// ```swift
 /// let resolver = ConsulResolver(client: client, logger: logger)
-/// let users = ServiceClient(service: "user-service", resolver: resolver, …)
+/// let users = ServiceClient(configuration: …, resolver: resolver, logger: logger)
 /// // in the ServiceGroup, before what calls others: resolver
 /// ```
 /// **What it answers.** The instances none of whose checks, and none of whose node's, is critical; with
@@ -159,7 +159,8 @@ public final class ConsulResolver: ServiceResolver, Service {
             await group.next()
             group.cancelAll()
         }
-        self.note(watch, failure: nil)
+        // Nobody asks any more; that is no sign that it would work.
+        _ = self.state.withLock { $0.failing.remove(watch.service) }
     }
 
     private func follow(_ watch: WatchedService) async {

@@ -7,12 +7,13 @@ internal import ParleyCore
 /// - An index that goes back (a server was restored, or lost everything) is forgotten: the next question has none.
 /// - The index 0 counts as 1, because 0 would never wait.
 /// - A bucket of tokens limits the questions: two at once, then one an interval, whatever the server answers.
-/// - After a failure it waits, longer each time and by chance, and then asks with the index that it has.
+/// - After a failure it waits, longer each time and by chance, and then asks with the index that it has, and for a
+///   short time: a server that has lost everything would let a question with an index of its past wait to the end.
 /// - A server that knows no leader, or has not heard of it for long, says nothing that counts.
 struct BlockingQueryMachine: Equatable {
     struct Rules: Sendable, Hashable {
         var wait: Duration
-        var crowdedWait: Duration
+        var shortWait: Duration
         var backoff: Backoff
         /// In which time one question is allowed, beyond the first two.
         var interval: Duration
@@ -67,7 +68,8 @@ struct BlockingQueryMachine: Equatable {
         }
         self.notBefore = nil
         self.tokens -= 1
-        let wait = isCrowded ? min(self.rules.wait, self.rules.crowdedWait) : self.rules.wait
+        let isShort = isCrowded || self.failures > 0
+        let wait = isShort ? min(self.rules.wait, self.rules.shortWait) : self.rules.wait
         return .ask(Question(index: self.index, wait: self.index == 0 ? .zero : wait, allowsStale: self.allowsStale))
     }
 

@@ -5,9 +5,10 @@ public struct ConsulWatchConfiguration: Sendable, Hashable {
     /// How long one question waits for a change; Consul allows at most 10 minutes. Shorter waits cost more requests and
     /// find out sooner that a connection is dead.
     public var wait: Duration = .seconds(55)
-    /// The same while more questions want to wait than ``ConsulConfiguration/maximumWaitingQuestions``: they take
-    /// turns, and what has changed is known when it is the turn of its question.
-    public var crowdedWait: Duration = .seconds(2)
+    /// The same for the first question after a failure, and for all while more want to wait than
+    /// ``ConsulConfiguration/maximumWaitingQuestions``: they take turns, and what has changed is known when it is the
+    /// turn of its question.
+    public var shortWait: Duration = .seconds(2)
     /// How long it waits after failures; the wait is drawn from the upper half.
     public var backoff = Backoff(initial: .milliseconds(500), cap: .seconds(30), jitter: 0.5)
     /// What changes more often is seen once in this time: two questions may follow each other at once, then one an
@@ -21,7 +22,7 @@ public struct ConsulWatchConfiguration: Sendable, Hashable {
     var rules: BlockingQueryMachine.Rules {
         BlockingQueryMachine.Rules(
             wait: min(max(self.wait, .seconds(1)), .seconds(600)),
-            crowdedWait: max(self.crowdedWait, .seconds(1)),
+            shortWait: max(self.shortWait, .seconds(1)),
             backoff: self.backoff,
             interval: self.minimumInterval,
             maximumLag: self.maximumLag
