@@ -37,7 +37,10 @@ final class RegistryEngine: Sendable {
         self.state = Mutex(
             State(
                 machine: machine,
-                schedule: CheckScheduleMachine(maximumRunning: machine.limits.maximumRunningChecks)
+                schedule: CheckScheduleMachine(
+                    maximumRunning: machine.limits.maximumRunningChecks,
+                    maximumRunningPerHost: machine.limits.maximumRunningChecksPerHost
+                )
             )
         )
         let now = time.now

@@ -20,6 +20,8 @@ public struct RegistryLimits: Sendable, Hashable {
     public var maximumConnections = 12_000
     /// Checks that are made at the same time; the others wait for their turn.
     public var maximumRunningChecks = 128
+    /// Of these, checks of one host (the one that is asked): a host that answers nobody delays no others.
+    public var maximumRunningChecksPerHost = 32
     /// Checks with one service.
     public var maximumChecksPerService = 64
     /// Tags of one service.

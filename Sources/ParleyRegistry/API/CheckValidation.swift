@@ -75,7 +75,6 @@ struct CheckValidation {
             ),
             timeout: definition.timeout > .zero ? definition.timeout : .seconds(10)
         )
-        plan.timeout = min(plan.timeout, Self.maximumTimeout)
         plan.successBeforePassing = max(0, definition.successBeforePassing)
         plan.failuresBeforeWarning = max(0, definition.failuresBeforeWarning)
         plan.failuresBeforeCritical = max(0, definition.failuresBeforeCritical)
@@ -87,7 +86,6 @@ struct CheckValidation {
         return (plan, type)
     }
 
-    private static let maximumTimeout: Duration = .seconds(600)
     /// Ten years: clocks count no further than some hundred.
     private static let maximumInterval: Duration = .seconds(315_360_000)
     /// However much a check asks to keep.
