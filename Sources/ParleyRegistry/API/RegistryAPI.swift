@@ -126,12 +126,13 @@ struct RegistryAPI: Sendable {
     /// As Consul takes them: its own header, the standard's, or in the query.
     private func checkToken(_ request: APIRequest) throws(APIError) {
         guard let wanted = self.configuration.token else { return }
-        var given = HTTPField.Name("X-Consul-Token").flatMap { request.headers[$0] }
-        if given == nil, let text = request.headers[.authorization], text.lowercased().hasPrefix("bearer ") {
+        // A client without a token may send the header all the same, empty; the next place may hold one.
+        var given = HTTPField.Name("X-Consul-Token").flatMap { request.headers[$0] } ?? ""
+        if given.isEmpty, let text = request.headers[.authorization], text.lowercased().hasPrefix("bearer ") {
             given = String(text.dropFirst(7).drop { $0 == " " })
         }
-        given = given ?? request.query["token"]
-        guard let given, Self.isSame(given, wanted) else { throw APIError(403, "Permission denied") }
+        if given.isEmpty { given = request.query["token"] ?? "" }
+        guard Self.isSame(given, wanted) else { throw APIError(403, "Permission denied") }
     }
 
     /// Takes as long for a wrong one as for the right one, wherever they differ.
@@ -176,7 +177,8 @@ extension RegistryAPI {
         _ read: @Sendable (borrowing RegistryStateMachine) -> Value
     ) async throws -> APIAnswer {
         let options = try call.options(self)
-        let key = call.request.path + "?" + call.query.content
+        // The path is decoded, and may hold a question mark.
+        let key = "\(call.request.path.utf8.count):\(call.request.path)\(call.query.content)"
         let (index, found) = try await self.engine.answer(
             about: topic,
             patience: options.patience,

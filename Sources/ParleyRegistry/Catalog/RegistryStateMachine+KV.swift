@@ -26,7 +26,8 @@ extension RegistryStateMachine {
         entry.modifyIndex = change.index
         self.kv[key] = entry
         change.topics.insert(.kv(key))
-        change.effects.dirty.insert(.kv(key))
+        // Its own key, which may be spelt otherwise.
+        change.effects.dirty.insert(.kv(entry.key))
         return self.commit(change)
     }
 
@@ -45,9 +46,9 @@ extension RegistryStateMachine {
     private mutating func delete(_ keys: [String]) -> Effects {
         var change = self.beginChange()
         for key in keys {
-            self.kv[key] = nil
+            guard let entry = self.kv.removeValue(forKey: key) else { continue }
             change.topics.insert(.kv(key))
-            change.effects.dirty.insert(.kv(key))
+            change.effects.dirty.insert(.kv(entry.key))
         }
         if !keys.isEmpty { self.kvDeletionIndex = change.index }
         return self.commit(change)

@@ -29,6 +29,8 @@ extension RegistryStateMachine {
     private mutating func setNode(_ node: NodeRecord, _ change: inout Change) {
         var node = node
         if let old = self.nodes[node.name] {
+            // The first spelling stays: its row on disk is the one that is replaced.
+            node.name = old.name
             node.createIndex = old.createIndex
             node.modifyIndex = old.modifyIndex
             guard node != old else { return }
@@ -106,6 +108,8 @@ extension RegistryStateMachine {
         let old = self.services[service.key]
         if let old {
             guard !service.isSame(as: old) else { return }
+            service.node = old.node
+            service.id = old.id
             service.createIndex = old.createIndex
             if old.lookupName != service.lookupName { self.leaveGroup(old, &change) }
         } else {
@@ -119,13 +123,23 @@ extension RegistryStateMachine {
         self.names[service.lookupName, default: NameGroup()].members.insert(service.key)
         change.effects.dirty.insert(.service(service.key))
         change.judged.insert(service.key)
-        change.topics.formUnion([.services, .service(service.lookupName), .node(service.node)])
-        guard let old, old.name != service.name || old.tags != service.tags else { return }
+        change.topics.formUnion([.service(service.lookupName), .node(service.node)])
+        guard let old else {
+            change.topics.insert(.services)
+            return
+        }
+        guard old.name != service.name || old.tags != service.tags else { return }
+        // The list of services shows names and tags, and nothing else of them.
+        change.topics.insert(.services)
         for id in self.checksOfService[service.key] ?? [] {
-            let key = NodeItemKey(node: service.node, id: id)
-            self.checks[key]?.serviceName = service.name
-            self.checks[key]?.serviceTags = service.tags
-            change.effects.dirty.insert(.check(key))
+            guard var check = self.checks[NodeItemKey(node: service.node, id: id)] else { continue }
+            check.serviceName = service.name
+            check.serviceTags = service.tags
+            check.modifyIndex = change.index
+            self.checks[check.key] = check
+            change.effects.dirty.insert(.check(check.key))
+            // Those who ask about checks see both.
+            change.topics.insert(.checks)
         }
     }
 
@@ -152,14 +166,14 @@ extension RegistryStateMachine {
         self.services[key] = nil
         self.servicesOfNode[key.node]?.remove(key.id)
         self.leaveGroup(service, &change)
-        change.effects.dirty.insert(.service(key))
+        change.effects.dirty.insert(.service(service.key))
         change.judged.insert(key)
         change.topics.formUnion([.services, .node(key.node)])
     }
 
     /// Forgets a node and all that is on it. The local node stays: it is this registry.
     mutating func deregisterNode(_ name: String) -> Effects {
-        guard name != self.localNode, self.nodes[name] != nil else { return Effects() }
+        guard name != self.localNode, let node = self.nodes[name] else { return Effects() }
         var change = self.beginChange()
         for id in self.servicesOfNode[name] ?? [] { self.removeService(NodeItemKey(node: name, id: id), &change) }
         for id in self.checksOfService[NodeItemKey(node: name, id: "")] ?? [] {
@@ -169,7 +183,7 @@ extension RegistryStateMachine {
         self.nodes[name] = nil
         self.servicesOfNode[name] = nil
         self.nodeIndexes[name] = nil
-        change.effects.dirty.insert(.node(name))
+        change.effects.dirty.insert(.node(node.name))
         change.topics.formUnion([.nodes, .node(name)])
         return self.commit(change)
     }

@@ -38,6 +38,8 @@ struct RegistryCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard (0...65_535).contains(self.httpPort) else { throw ValidationError("--http-port must be 0 to 65535") }
+        // Not "none": a script whose variable is missing must not open the registry to everybody.
+        guard self.token?.isEmpty != true else { throw ValidationError("--token must not be empty; leave it out") }
         guard (-1...65_535).contains(self.dnsPort) else { throw ValidationError("--dns-port must be -1 to 65535") }
     }
 
@@ -50,7 +52,9 @@ struct RegistryCommand: AsyncParsableCommand {
             }
             configuration.datacenter = self.datacenter
             configuration.nodeName = self.node
-            configuration.token = self.token ?? ProcessInfo.processInfo.environment["CONSUL_HTTP_TOKEN"]
+            // A variable that is set to nothing is how a shell says that there is none.
+            let variable = ProcessInfo.processInfo.environment["CONSUL_HTTP_TOKEN"].flatMap { $0.isEmpty ? nil : $0 }
+            configuration.token = self.token ?? variable
             var logger = Console.logger
             logger.logLevel = .warning
             let registry = try await Registry(configuration, logger: logger)
