@@ -14,6 +14,9 @@ public struct RegistryLimits: Sendable, Hashable {
     public var maximumBodyBytes = 1_048_576
     /// Names, ids, keys and filters: the longest, in bytes.
     public var maximumTextBytes = 4_096
+    /// What one filter may do in one answer: to look at a member, a byte or a place in a pattern is a step each, and a
+    /// hundred million take some seconds.
+    public var maximumFilterSteps = 50_000_000
     /// Questions that wait for a change at the same time.
     public var maximumWatchers = 10_000
     /// Open connections; further ones wait in the operating system's queue.

@@ -206,11 +206,35 @@ struct Exchange: Sendable, CustomStringConvertible {
                 #expect(try await running.send("GET", path, headers: [header]).status == 200)
             }
             #expect(try await running.send("GET", path + "?token=secret").status == 200)
+            // An empty header is none.
+            let empty = ("X-Consul-Token", "")
+            #expect(try await running.send("GET", path + "?token=secret", headers: [empty]).status == 200)
+            let bearer = ("Authorization", "Bearer secret")
+            #expect(try await running.send("GET", path, headers: [empty, bearer]).status == 200)
             // A load balancer asks without one.
             #expect(try await running.send("GET", "/v1/status/leader").status == 200)
             let body = #"{"Name": "a"}"#
             #expect(try await running.send("PUT", "/v1/agent/service/register", body).status == 403)
         }
+    }
+
+    @Test func anEmptyTokenIsRefusedAndLocksNobodyOut() async throws {
+        var configuration = RegistryConfiguration(port: 0)
+        configuration.token = ""
+        let error = try await #require(throws: RegistryError.self) {
+            try await Registry(configuration, logger: testLogger)
+        }
+        #expect(error.code == .invalidConfiguration)
+    }
+
+    /// Two questions that are told apart by what a text holds have two answers.
+    @Test func questionsThatLookAlikeHaveTheirOwnAnswers() {
+        func content(_ text: String) -> String { QueryItems(text[...]).content }
+        #expect(content("a=b%00c=d") != content("a=b&c=d"))
+        #expect(content("a=1:1:xy") != content("a&1:1:xy"))
+        #expect(content("a=b=c") != content("a%3Db=c"))
+        #expect(content("tag=ab&tag=c") != content("tag=a&tag=bc"))
+        #expect(content("tag=a&index=5&wait=1s") == content("index=6&tag=a"))
     }
 
     @Test func limitsAreSaid() async throws {

@@ -148,6 +148,7 @@ extension RegistryAPI.Call {
         try ReadOptions(
             self.query,
             datacenter: api.configuration.datacenter,
+            maximumFilterBytes: api.limits.maximumTextBytes,
             chance: api.engine.random.unitInterval()
         )
     }
@@ -155,14 +156,29 @@ extension RegistryAPI.Call {
 
 extension RegistryAPI {
     /// JSON, filtered and printed as was asked for.
-    func json(_ value: some Encodable, _ options: ReadOptions? = nil, status: Int = 200) throws -> APIAnswer {
+    ///
+    /// - Parameter filtering: What of it a filter may take away.
+    func json(
+        _ value: some Encodable,
+        _ options: ReadOptions? = nil,
+        status: Int = 200,
+        filtering: FilterTarget = .nothing
+    ) throws -> APIAnswer {
+        try Self.check(options?.filter, filtering)
         let encoder = JSONEncoder()
         // The same answer has the same bytes.
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         var bytes = Array(try encoder.encode(value))
         if options?.filter != nil || options?.isPretty == true {
             var tree = try ConsulRequestReader.json(bytes)
-            if let filter = options?.filter { tree = filter.filtered(tree) }
+            if let filter = options?.filter {
+                do throws(BooleanExpression.Fault) {
+                    let most = self.limits.maximumFilterSteps
+                    tree = try filtering.filtered(tree, by: filter, maximumSteps: most)
+                } catch {
+                    throw APIError(400, error.message)
+                }
+            }
             bytes.removeAll(keepingCapacity: true)
             tree.write(indent: options?.isPretty == true ? 4 : 0, into: &bytes)
             if options?.isPretty == true { bytes.append(UInt8(ascii: "\n")) }
@@ -170,13 +186,23 @@ extension RegistryAPI {
         return APIAnswer(status: status, body: .json(ByteBuffer(bytes: bytes)))
     }
 
+    private static func check(_ filter: BooleanExpression?, _ target: FilterTarget) throws(APIError) {
+        guard let filter else { return }
+        do throws(BooleanExpression.Fault) { try target.check(filter) } catch {
+            throw APIError(500, "Failed to create boolean expression evaluator: \(error.message)")
+        }
+    }
+
     /// Answers a question of the catalog: waits if that is wanted, and says which index the answer has.
     func indexed<Value: Encodable & Sendable>(
         _ call: Call,
         about topic: RegistryStateMachine.Topic,
+        filtering: FilterTarget = .nothing,
         _ read: @Sendable (borrowing RegistryStateMachine) -> Value
     ) async throws -> APIAnswer {
         let options = try call.options(self)
+        // Before it waits.
+        try Self.check(options.filter, filtering)
         // The path is decoded, and may hold a question mark.
         let key = "\(call.request.path.utf8.count):\(call.request.path)\(call.query.content)"
         let (index, found) = try await self.engine.answer(
@@ -191,7 +217,7 @@ extension RegistryAPI {
         switch found {
         case .bytes(let bytes): answer = APIAnswer(body: .json(bytes))
         case .value(let value, let version):
-            answer = try self.json(value, options)
+            answer = try self.json(value, options, filtering: filtering)
             if case .json(let bytes) = answer.body { self.cache.keep(bytes, key, version: version) }
         }
         answer.headers += Self.indexHeaders(index, consistency: options.consistency)
