@@ -237,6 +237,39 @@ struct Exchange: Sendable, CustomStringConvertible {
         #expect(content("tag=a&index=5&wait=1s") == content("index=6&tag=a"))
     }
 
+    /// Taken with 200 and not done would be a check that says nothing about what was meant.
+    @Test(arguments: [
+        #""AliasNode": "another", "AliasService": "web""#, #""TCP": "web:1", "Interval": "1s", "TCPUseTLS": true"#,
+        #""HTTP": "https://web", "Interval": "1s", "TLSServerName": "other""#,
+    ])
+    func whatIsNotDoneIsRefused(_ check: String) async throws {
+        try await withRegistry { running in
+            let body = #"{"Name": "web", "Check": {\#(check)}}"#
+            #expect(try await running.send("PUT", "/v1/agent/service/register", body).status == 400)
+            let answer = try await running.send("PUT", "/v1/agent/check/register", #"{"Name": "c", \#(check)}"#)
+            #expect(answer.status == 400)
+        }
+    }
+
+    @Test(arguments: ["CheckID", "Name", "Notes", "HTTP", "Body"])
+    func textsOfACheckAreBounded(_ field: String) async throws {
+        try await withRegistry({ $0.limits.maximumTextBytes = 100 }) { running in
+            for (length, status) in [(100, 200), (101, 400)] {
+                var fields = ["Name": "c", "HTTP": "http://x", "Interval": "10s"]
+                fields[field] = String(repeating: "x", count: length)
+                let members = fields.map { #""\#($0)": "\#($1)""# }.joined(separator: ", ")
+                let body = #"{"Name": "web", "Check": {\#(members)}}"#
+                let answer = try await running.send("PUT", "/v1/agent/service/register", body)
+                #expect(answer.status == status)
+            }
+            let header = #"{"A": ["\#(String(repeating: "x", count: 60))", "\#(String(repeating: "x", count: 60))"]}"#
+            let check = #"{"HTTP": "http://x", "Interval": "10s", "Header": \#(header)}"#
+            let body = #"{"Name": "web", "Check": \#(check)}"#
+            let answer = try await running.send("PUT", "/v1/agent/service/register", body)
+            #expect(answer.status == 400)
+        }
+    }
+
     @Test func limitsAreSaid() async throws {
         try await withRegistry({
             $0.limits.maximumServices = 2

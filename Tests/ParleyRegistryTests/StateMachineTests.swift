@@ -251,6 +251,47 @@ import Testing
         _ = try machine.register(service("w1", "web", port: 81), checks: [ttlCheck("a", of: "w1")])
     }
 
+    @Test func theBytesOfAllKeysAreBounded() throws {
+        var limits = RegistryLimits()
+        limits.maximumKVBytes = 10
+        var machine = try machine(limits: limits)
+        _ = try machine.put("a", value: [1, 2, 3, 4], flags: 0, condition: .always)
+        _ = try machine.put("b", value: [1, 2, 3, 4], flags: 0, condition: .always)
+        #expect(machine.kvBytes == 10)
+        let index = machine.index
+        #expect(throws: RegistryStateMachine.Refusal.tooManyKVBytes) {
+            try machine.put("a", value: [1, 2, 3, 4, 5], flags: 0, condition: .always)
+        }
+        #expect(throws: RegistryStateMachine.Refusal.tooManyKVBytes) {
+            try machine.put("c", value: [], flags: 0, condition: .always)
+        }
+        #expect(machine.index == index && machine.kvBytes == 10)
+        _ = try machine.put("a", value: [1], flags: 0, condition: .always)
+        _ = machine.delete("b", condition: .always)
+        #expect(machine.kvBytes == 2)
+    }
+
+    @Test func aServiceHasNoMoreChecksThanItMayHoweverTheyCome() throws {
+        var limits = RegistryLimits()
+        limits.maximumChecksPerService = 2
+        var machine = try machine(limits: limits)
+        let web = service("w1", "web")
+        _ = try machine.register(web, checks: [ttlCheck("a", of: "w1"), ttlCheck("b", of: "w1")])
+        let full = RegistryStateMachine.Refusal.tooManyChecksOfService("w1")
+        #expect(throws: full) { try machine.register(ttlCheck("c", of: "w1")) }
+        #expect(throws: full) { try machine.register(web, checks: [ttlCheck("c", of: "w1")]) }
+        #expect(throws: full) {
+            try machine.registerInCatalog(nodeName: local, node: nil, service: nil, checks: [ttlCheck("c", of: "w1")])
+        }
+        // What is known may be said again, maintenance is always possible, and all may be replaced.
+        _ = try machine.register(ttlCheck("a", of: "w1"))
+        var maintenance = ttlCheck("m", of: "w1")
+        maintenance.type = "maintenance"
+        _ = try machine.register(maintenance)
+        _ = try machine.register(web, checks: [ttlCheck("c", of: "w1")], replacingChecks: true)
+        #expect(machine.checks(ofService: key("w1")).map(\.id) == ["c"])
+    }
+
     @Test func keysAreComparedAndSet() throws {
         var machine = try machine()
         #expect(try machine.put("k", value: [1], flags: 0, condition: .index(0)) != nil)

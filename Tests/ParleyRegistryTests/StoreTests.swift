@@ -29,6 +29,19 @@ import Testing
         #expect(unsaved.keys.isEmpty && !unsaved.isUrgent)
     }
 
+    /// While the disk refuses, what waits for it does not grow without end.
+    @Test func tooMuchThatCannotBeWrittenIsRefused() {
+        var unsaved = UnsavedChanges()
+        unsaved.add([.kv("a"), .kv("b")], isUrgent: true)
+        // A disk that is only slow refuses nobody.
+        #expect(unsaved.refusal(limit: 2) == nil)
+        unsaved.failed(unsaved.take(), DiskFull())
+        #expect(unsaved.refusal(limit: 3) == nil)
+        #expect(unsaved.refusal(limit: 2)?.isInEffect == false)
+        unsaved.saved(unsaved.take())
+        #expect(unsaved.refusal(limit: 2) == nil)
+    }
+
     @Test func resultsOfChecksAreNotUrgent() {
         var unsaved = UnsavedChanges()
         for _ in 0..<1_000 { unsaved.add([.check(key("c"))], isUrgent: false) }

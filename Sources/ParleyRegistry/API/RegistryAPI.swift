@@ -118,6 +118,13 @@ struct RegistryAPI: Sendable {
             .text(507, "The registry holds \(self.limits.maximumNodes) nodes already; deregister what is gone")
         case .tooManyKeys:
             .text(507, "The registry holds \(self.limits.maximumKeys) keys already; delete what is not needed")
+        case .tooManyKVBytes:
+            .text(
+                507,
+                "The registry's keys have \(self.limits.maximumKVBytes) bytes already; delete what is not needed"
+            )
+        case .tooManyChecksOfService(let id):
+            .text(507, "Service \"\(id)\" has at most \(self.limits.maximumChecksPerService) checks; deregister one")
         case .noSuchService(let id): .text(404, "ServiceID \"\(id)\" does not exist")
         case .noSuchNode(let name): .text(404, "Node \"\(name)\" does not exist")
         }

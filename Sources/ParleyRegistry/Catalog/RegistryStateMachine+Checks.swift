@@ -5,6 +5,7 @@ extension RegistryStateMachine {
     mutating func register(_ check: CheckRecord) throws(Refusal) -> Effects {
         guard self.nodes[check.node] != nil else { throw .noSuchNode(check.node) }
         if !check.serviceID.isEmpty, self.services[check.serviceKey] == nil { throw .noSuchService(check.serviceID) }
+        try self.checkRoom(ofService: check.serviceKey, [check])
         if self.checks[check.key] == nil, self.checks.count >= self.limits.maximumChecks { throw .tooManyChecks }
         var change = self.beginChange()
         self.setCheck(check, &change)

@@ -58,6 +58,7 @@ extension RegistryStateMachine {
             if let old = self.kv[entry.key] { effects.dirty.insert(.kv(old.key)) }
             self.kv[entry.key] = entry
         }
+        self.kvBytes = self.kv.values.reduce(0) { $0 + $1.key.utf8.count + $1.value.count }
         self.kvIndex = self.kv.isEmpty ? 0 : self.floor
         self.kvDeletionIndex = self.kvIndex
         return effects

@@ -3,7 +3,8 @@ internal import ParleyCore
 extension RegistryStateMachine {
     /// Why a change was not made.
     enum Refusal: Error, Equatable {
-        case tooManyServices, tooManyChecks, tooManyNodes, tooManyKeys
+        case tooManyServices, tooManyChecks, tooManyNodes, tooManyKeys, tooManyKVBytes
+        case tooManyChecksOfService(String)
         case noSuchService(String)
         case noSuchNode(String)
     }
@@ -24,6 +25,17 @@ extension RegistryStateMachine {
         }
         let added = checks.count { self.checks[$0.key] == nil }
         guard added == 0 || self.checks.count + added <= self.limits.maximumChecks else { throw .tooManyChecks }
+    }
+
+    /// Counts what is there already; a check that moves here from another service counts as new.
+    func checkRoom(ofService service: NodeItemKey, _ checks: [CheckRecord]) throws(Refusal) {
+        guard !service.id.isEmpty else { return }
+        let known = self.checksOfService[service] ?? []
+        // Who is full must be able to leave.
+        let added = Set(checks.lazy.filter { $0.type != "maintenance" && !known.contains($0.id) }.map(\.id)).count
+        guard added == 0 || known.count + added <= self.limits.maximumChecksPerService else {
+            throw .tooManyChecksOfService(service.id)
+        }
     }
 
     private mutating func setNode(_ node: NodeRecord, _ change: inout Change) {
@@ -65,6 +77,7 @@ extension RegistryStateMachine {
     ) throws(Refusal) -> Effects {
         guard self.nodes[service.node] != nil else { throw .noSuchNode(service.node) }
         try self.checkRoom(node: service.node, service: service.key, checks: checks)
+        if !replacingChecks { try self.checkRoom(ofService: service.key, checks) }
         var change = self.beginChange()
         self.setService(service, &change)
         for check in checks { self.setCheck(check, &change) }
@@ -92,6 +105,9 @@ extension RegistryStateMachine {
             guard check.serviceKey == service?.key || self.services[check.serviceKey] != nil else {
                 throw .noSuchService(check.serviceID)
             }
+        }
+        for (key, checks) in Dictionary(grouping: checks, by: \.serviceKey) {
+            try self.checkRoom(ofService: key, checks)
         }
         var change = self.beginChange()
         if let node { self.setNode(node, &change) }

@@ -117,6 +117,8 @@ struct RegistryStateMachine: Sendable {
     /// Checks that follow another service, by that service.
     var followers: [NodeItemKey: Set<NodeItemKey>] = [:]
     var kv: [String: KVRecord] = [:]
+    /// Of all keys and values.
+    var kvBytes = 0
 
     var servicesIndex: UInt64 = 0
     var nodesIndex: UInt64 = 0
