@@ -17,7 +17,10 @@ extension Registry {
     }
 
     /// As ``registrar``, with a check that anybody can see: each second the instance is asked for `healthPath` over
-    /// HTTP. One that fails is critical, and deregistered after ``RegistryConfiguration/minimumDeregisterAfter``.
+    /// HTTP. One that fails twice is critical until it answers again.
+    ///
+    /// It stays registered meanwhile, however long that takes: nobody would register it a second time. It deregisters
+    /// itself; what a process leaves behind that was killed stays critical until somebody deregisters it.
     public func registrar(healthPath: String) -> any ServiceRegistrar {
         RegistryRegistrar(engine: self.engine, configuration: self.configuration, healthPath: healthPath)
     }
@@ -65,7 +68,6 @@ private struct RegistryRegistrar: ServiceRegistrar {
             check.failuresBeforeCritical = 2
             // It registers because it serves.
             check.status = "passing"
-            check.deregisterCriticalServiceAfter = .seconds(60)
             definition.check = check
         }
         do {

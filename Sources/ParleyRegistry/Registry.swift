@@ -54,6 +54,12 @@ public final class Registry: Service, Sendable {
                     + "(\"\(configuration.datacenter)\")."
             )
         }
+        guard configuration.token?.isEmpty != true else {
+            throw RegistryError(
+                .invalidConfiguration,
+                "The registry's token is empty, and no request could carry it; use nil to ask for none."
+            )
+        }
         var saved = RegistryStateMachine.Saved()
         var floor: UInt64 = 0
         if let path = configuration.path {
@@ -62,7 +68,7 @@ public final class Registry: Service, Sendable {
                 (saved, floor) = try await store.load()
             } catch {
                 await store.backend.close()
-                guard error is DecodingError else { throw error }
+                guard error is DecodingError || error is RegistryStore.DamagedCeiling else { throw error }
                 throw RegistryError(
                     .unreadableStore,
                     "\(path) holds a row that this program cannot read; run the newer program, or move the file away "
@@ -79,7 +85,7 @@ public final class Registry: Service, Sendable {
             limits: configuration.limits,
             floor: floor
         )
-        machine.restore(saved)
+        var dirty = machine.restore(saved)
         let ids = UUIDv7Generator(time: time, random: random)
         let identity = RegistryIdentity(
             nodeID: machine.nodes[configuration.nodeName]?.id ?? "\(ids.next())",
@@ -87,7 +93,17 @@ public final class Registry: Service, Sendable {
             datacenter: configuration.datacenter,
             address: configuration.advertisedAddress
         )
-        let dirty = try machine.begin(identity.node, listsItself: configuration.listsItself)
+        do throws(RegistryStateMachine.Refusal) {
+            dirty.merge(try machine.begin(identity.node, listsItself: configuration.listsItself))
+        } catch {
+            await self.store?.backend.close()
+            throw RegistryError(
+                .invalidConfiguration,
+                "The registry has no room for its own node \"\(configuration.nodeName)\" (\(error)); raise its limits, "
+                    + "or give it the name of a node that it knows.",
+                cause: error
+            )
+        }
         self.configuration = configuration
         self.floor = floor
         self.engine = RegistryEngine(
@@ -96,7 +112,7 @@ public final class Registry: Service, Sendable {
             time: time,
             random: random
         )
-        self.engine.change { _ in dirty }
+        self.engine.change { [dirty] _ in dirty }
         self.api = RegistryAPI(engine: self.engine, configuration: configuration, identity: identity)
         self.listenerState = ListenerState(time: time)
         self.onListening = onListening

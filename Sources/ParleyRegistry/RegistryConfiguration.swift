@@ -18,6 +18,9 @@ public struct RegistryConfiguration: Sendable {
     public var listsItself = true
     /// A check that asks to be made more often is made this often.
     public var minimumCheckInterval: Duration = .seconds(1)
+    /// A check that asks for a longer `Timeout` has this one; a UDP check none longer than its interval either, because
+    /// silence is what it waits for.
+    public var maximumCheckTimeout: Duration = .seconds(60)
     /// `DeregisterCriticalServiceAfter` counts as at least this.
     public var minimumDeregisterAfter: Duration = .seconds(60)
     /// How often it is looked for services that were critical for too long.

@@ -37,7 +37,10 @@ final class RegistryEngine: Sendable {
         self.state = Mutex(
             State(
                 machine: machine,
-                schedule: CheckScheduleMachine(maximumRunning: machine.limits.maximumRunningChecks)
+                schedule: CheckScheduleMachine(
+                    maximumRunning: machine.limits.maximumRunningChecks,
+                    maximumRunningPerHost: machine.limits.maximumRunningChecksPerHost
+                )
             )
         )
         let now = time.now
@@ -66,10 +69,14 @@ final class RegistryEngine: Sendable {
     /// Makes a change and returns when it is on disk.
     ///
     /// - Throws: What `body` throws, and then nothing was changed. ``StoreFailure`` when it could not be written: it is
-    ///   in effect, and is written as soon as that is possible, but a crash before would lose it.
+    ///   in effect, and is written as soon as that is possible, but a crash before would lose it; unless it was refused
+    ///   because too much waits to be written (``StoreFailure/isInEffect``).
     func durableResult<Value: Sendable, Failure: Error>(
         _ body: (inout RegistryStateMachine) throws(Failure) -> (RegistryStateMachine.Effects, Value)
     ) async throws -> Value {
+        if let refusal = self.state.withLock({ $0.unsaved.refusal(limit: $0.machine.limits.maximumUnsaved) }) {
+            throw refusal
+        }
         let (rung, ticket, value) = try self.state.withLock { state throws(Failure) in
             let (effects, value) = try body(&state.machine)
             let rung = self.perform(effects, &state, isUrgent: true)

@@ -95,7 +95,8 @@ extension Running {
 
     @Test func theWaitIsCappedAndSpread() throws {
         func wait(_ query: String, _ chance: Double) throws -> Duration {
-            try ReadOptions(QueryItems(Substring(query)), datacenter: "dc1", chance: chance).patience.wait
+            try ReadOptions(QueryItems(Substring(query)), datacenter: "dc1", maximumFilterBytes: 100, chance: chance)
+                .patience.wait
         }
         #expect(try wait("wait=2s", 0) == .seconds(2))
         #expect(try wait("wait=2s", 0.999) < .milliseconds(2_126))

@@ -82,6 +82,117 @@ import Testing
         #expect(schedule.takeDue(now: self.at(1)).probes.count == 1)
     }
 
+    /// All slots are taken by checks that hang; signs of life are none of their business.
+    @Test func signsOfLifeExpireWhileAllSlotsHang() {
+        var schedule = CheckScheduleMachine(maximumRunning: 2)
+        for id in ["a", "b", "c"] {
+            schedule.plan(key(id), self.plan(), status: .passing, now: self.at(0), chance: 0)
+        }
+        schedule.plan(key("t"), self.plan(.ttl, every: 30), status: .passing, now: self.at(0), chance: 0)
+        #expect(schedule.takeDue(now: self.at(0)).probes.count == 2)
+        #expect(schedule.nextDue == self.at(30))
+        let due = schedule.takeDue(now: self.at(30))
+        #expect(due.expired == [key("t")])
+        #expect(due.probes.isEmpty)
+        #expect(schedule.nextDue == nil)
+    }
+
+    @Test func oneHostTakesNoMoreThanItsShare() {
+        var schedule = CheckScheduleMachine(maximumRunning: 4, maximumRunningPerHost: 2)
+        for number in 0..<100 {
+            schedule.plan(
+                key("h\(number)"),
+                self.plan(.tcp("hole:\(number)")),
+                status: .passing,
+                now: self.at(0),
+                chance: 0
+            )
+        }
+        schedule.plan(key("z"), self.plan(.tcp("well:1")), status: .passing, now: self.at(0), chance: 0.1)
+        let first = schedule.takeDue(now: self.at(0)).probes
+        #expect(first.map(\.key) == [key("h0"), key("h1")])
+        #expect(schedule.nextDue == self.at(1))
+        #expect(schedule.takeDue(now: self.at(1)).probes.map(\.key) == [key("z")])
+        #expect(schedule.nextDue == nil)
+        // Each end makes room for the one that has waited longest, also when some were removed meanwhile.
+        schedule.unplan(key("h2"))
+        _ = schedule.finished(first[0], .critical, now: self.at(2))
+        #expect(schedule.takeDue(now: self.at(2)).probes.map(\.key) == [key("h3")])
+        _ = schedule.finished(first[1], .critical, now: self.at(2))
+        schedule.unplan(key("h4"))
+        #expect(schedule.takeDue(now: self.at(2)).probes.map(\.key) == [key("h5")])
+        #expect(schedule.runningCount == 3)
+    }
+
+    /// Whatever is planned, ends and goes in whatever order: each check that is due comes up, and no limit is passed.
+    @Test func nobodyIsForgotten() {
+        let random = SeededRandomSource(seed: 5)
+        var schedule = CheckScheduleMachine(maximumRunning: 6, maximumRunningPerHost: 2)
+        var running: [CheckScheduleMachine.Probe] = []
+        var planned: Set<NodeItemKey> = []
+        var seconds = 0.0
+        func pick(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
+        for _ in 0..<20_000 {
+            seconds += 0.1
+            let id = key("c\(pick(40))")
+            switch pick(4) {
+            case 0:
+                schedule.plan(id, self.plan(.tcp("h\(pick(4)):1")), status: .passing, now: self.at(seconds), chance: 0)
+                planned.insert(id)
+            case 1:
+                schedule.unplan(id)
+                planned.remove(id)
+            case 2 where !running.isEmpty:
+                _ = schedule.finished(running.remove(at: pick(running.count)), .passing, now: self.at(seconds))
+            default: running += schedule.takeDue(now: self.at(seconds)).probes
+            }
+            #expect(schedule.runningCount == running.count && running.count <= 6)
+            #expect(Dictionary(grouping: running) { $0.plan.probe.host }.values.allSatisfy { $0.count <= 2 })
+            #expect(schedule.queueCount <= 150)
+        }
+        // Now all of them end at once, again and again.
+        var seen: Set<NodeItemKey> = []
+        for _ in 0..<200 {
+            seconds += 1
+            for probe in running { _ = schedule.finished(probe, .passing, now: self.at(seconds)) }
+            running = schedule.takeDue(now: self.at(seconds)).probes
+            seen.formUnion(running.map(\.key))
+        }
+        #expect(seen == planned)
+    }
+
+    @Test(arguments: [
+        (CheckPlan.Probe.ttl, ""), (.tcp("Web.Example:80"), "web.example"), (.udp("[::1]:53"), "::1"),
+        (.grpc(target: "10.0.0.1:90/shop", useTLS: false, verifies: true), "10.0.0.1"),
+        (.http(HTTPProbe(url: "http://user:pass@web:80/a@b?c#d")), "web"),
+        (.http(HTTPProbe(url: "https://web")), "web"),
+        (.http(HTTPProbe(url: "http://[fd00::1]:80/")), "fd00::1"), (.tcp("nonsense"), "nonsense"), (.tcp(""), ""),
+        (.http(HTTPProbe(url: "://@:")), ""), (.alias(service: "web"), ""),
+    ])
+    func probesShareByHost(_ probe: CheckPlan.Probe, _ host: String) {
+        #expect(probe.host == host)
+    }
+
+    /// A check that is registered again and again, while its target hangs, has no more probes under way than may be.
+    @Test func aPlanThatIsReplacedKeepsItsSlotUntilItsProbeEnds() {
+        var schedule = CheckScheduleMachine(maximumRunning: 2)
+        var probes: [CheckScheduleMachine.Probe] = []
+        for turn in 0..<10 {
+            schedule.plan(key("a"), self.plan(every: 10 + turn), status: .passing, now: self.at(0), chance: 0)
+            probes += schedule.takeDue(now: self.at(0)).probes
+        }
+        #expect(probes.count == 2)
+        schedule.unplan(key("a"))
+        #expect(schedule.runningCount == 2)
+        schedule.plan(key("b"), self.plan(), status: .passing, now: self.at(0), chance: 0)
+        #expect(schedule.takeDue(now: self.at(0)).probes.isEmpty)
+        #expect(schedule.finished(probes[0], .critical, now: self.at(1)) == nil)
+        // Twice is once.
+        #expect(schedule.finished(probes[0], .critical, now: self.at(1)) == nil)
+        #expect(schedule.runningCount == 1)
+        #expect(schedule.takeDue(now: self.at(1)).probes.map(\.key) == [key("b")])
+    }
+
     @Test func theResultOfAPlanThatIsGoneCountsForNothing() {
         var schedule = CheckScheduleMachine(maximumRunning: 1)
         schedule.plan(key("a"), self.plan(), status: .critical, now: self.at(0), chance: 0)

@@ -7,6 +7,7 @@ import ParleyCore
 import ParleyDiscovery
 import ParleyTestKit
 import ProcessTestSupport
+import Synchronization
 import Testing
 
 @testable import ParleyRegistry
@@ -186,7 +187,10 @@ import Testing
         let time = SystemTimeSource()
         let start = time.now
         try await RawServer.with(.hang) { target, server in
-            try await withRegistry(self.quick) { running in
+            try await withRegistry({
+                self.quick(&$0)
+                $0.maximumCheckTimeout = .seconds(600)
+            }) { running in
                 let kinds = [
                     #""GRPC": "\#(target)""#, #""HTTP": "http://\#(target)""#, #""UDP": "127.0.0.1:\#(port)""#,
                 ]
@@ -199,6 +203,91 @@ import Testing
         }
         #expect(time.now - start < .seconds(60))
         try await silent.close()
+    }
+
+    /// What hangs takes its own time only: the check of another host is made, and signs of life expire.
+    @Test func checksThatHangDelayNoOthers() async throws {
+        try await RawServer.with(.hang) { hole, server in
+            try await RawServer.with(.hang) { well, _ in
+                try await withRegistry({
+                    self.quick(&$0)
+                    $0.limits.maximumRunningChecks = 3
+                    $0.limits.maximumRunningChecksPerHost = 2
+                    $0.maximumCheckTimeout = .seconds(600)
+                }) { running in
+                    for number in 0..<5 {
+                        let check = #"{"HTTP": "http://\#(hole)/", "Interval": "50ms", "Timeout": "10m"}"#
+                        try await running.put(
+                            "/v1/agent/service/register",
+                            #"{"Name": "h\#(number)", "Check": \#(check)}"#
+                        )
+                    }
+                    try await server.wait { $0.connections >= 2 }
+                    let sign = #"{"CheckID": "t", "TTL": "100ms", "Status": "passing"}"#
+                    try await running.put("/v1/agent/service/register", #"{"Name": "sign", "Check": \#(sign)}"#)
+                    try await self.check(running, #""TCP": "localhost:\#(well.port)""#)
+                    try await self.expect(running, "passing") { $0.contains("Success") }
+                    #expect(try await isEventually { try await running.status("t") == "critical" })
+                    #expect(server.connections == 2)
+                }
+            }
+        }
+    }
+
+    @Test func aTimeoutIsNoLongerThanItMayBe() async throws {
+        try await RawServer.with(.hang) { target, _ in
+            try await withRegistry({
+                self.quick(&$0)
+                $0.maximumCheckTimeout = .milliseconds(100)
+            }) { running in
+                let check = #""GRPC": "\#(target)", "Timeout": "10m", "Status": "passing""#
+                try await self.check(running, check)
+                try await self.expect(running, "critical") { $0.contains("timed out after 0.1 seconds") }
+            }
+        }
+    }
+
+    /// An instance of this process registers once: it must still be there when it serves again.
+    @Test func anInstanceThatIsCriticalForLongComesBack() async throws {
+        let clock = ManualClock()
+        let (bad, good) = (
+            "HTTP/1.1 500 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 200 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        // Not while a probe is under way: the clock would take its time away.
+        func advance(_ running: Running) {
+            guard running.registry.engine.state.withLock({ $0.schedule.runningCount }) == 0 else { return }
+            clock.advance(by: .seconds(1))
+        }
+        try await RawServer.with(.script([bad, bad, bad, good])) { target, server in
+            try await withRegistry({ $0.reapInterval = .seconds(7) }, time: clock) { running in
+                let name: ServiceName = "web"
+                let instance = ServiceInstance(id: "w1", service: name, endpoint: target)
+                try await running.registry.registrar(healthPath: "/up").register(instance)
+                #expect(try await running.registry.resolver.resolve(name).map(\.id) == ["w1"])
+                #expect(
+                    try await isEventually {
+                        advance(running)
+                        return try await running.registry.resolver.resolve(name).isEmpty
+                    }
+                )
+                #expect(server.requests.allSatisfy { $0.hasPrefix("GET /up ") })
+                // Long enough for whoever reaps.
+                for _ in 0..<3 {
+                    clock.advance(by: .seconds(3_600))
+                    running.registry.engine.reap(minimum: .seconds(60))
+                }
+                #expect(try await running.get("/v1/agent/services")["w1"] != nil)
+                #expect(
+                    try await isEventually {
+                        advance(running)
+                        return try await running.registry.resolver.resolve(name).map(\.id) == ["w1"]
+                    }
+                )
+                try await running.registry.registrar(healthPath: "/up").deregister("w1")
+                #expect(try await running.get("/v1/agent/services")["w1"] == nil)
+            }
+        }
     }
 
     @Test func laterResultsNeedTheirNumber() async throws {
@@ -267,9 +356,13 @@ import Testing
             )
             try await running.put(register, #"{"Name": "kept", "Check": {"TTL": "1s"}}"#)
             // Asked for a second, and it is a minute at least.
-            clock.advance(by: .seconds(31))
-            clock.advance(by: .seconds(28))
-            #expect(try await running.get("/v1/agent/services")["gone"] != nil)
+            // Who reaps sleeps again when it has looked; the check has expired and waits for nothing.
+            for step in [31, 28] {
+                await clock.waitForSleepers(1)
+                clock.advance(by: .seconds(step))
+                await clock.waitForSleepers(1)
+                #expect(try await running.get("/v1/agent/services")["gone"] != nil)
+            }
             #expect(
                 try await isEventually {
                     clock.advance(by: .seconds(31))

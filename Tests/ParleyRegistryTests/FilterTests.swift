@@ -12,6 +12,17 @@ import Testing
          "Checks": [{"Status": "passing", "Name": "serf"}, {"Status": "critical", "Name": "http"}]}
         """#
 
+    /// A closure of `#expect` cannot change what is around it.
+    private func matches(_ expression: BooleanExpression, _ value: JSONValue) throws -> Bool {
+        var work = FilterWork(left: RegistryLimits().maximumFilterSteps)
+        return try expression.matches(value, &work)
+    }
+
+    private func isFound(_ pattern: String, in text: String, steps: Int = 50_000_000) throws -> Bool {
+        var work = FilterWork(left: steps)
+        return try LinearPattern(pattern).isFound(in: text, &work)
+    }
+
     @Test(arguments: [
         ("Service.ID == w1", true), (#"Service.ID == "w1""#, true), ("Service.ID != w1", false),
         (#""v1" in Service.Tags"#, true), ("v2 in Service.Tags", false), ("v2 not in Service.Tags", true),
@@ -32,7 +43,9 @@ import Testing
     ])
     func finds(_ filter: String, _ isFound: Bool) throws {
         let value = try JSONReader.read(Array(self.entry.utf8))
-        #expect(try BooleanExpression(filter).matches(value) == isFound)
+        let expression = try BooleanExpression(filter)
+        try expression.check(.healthEntry)
+        #expect(try self.matches(expression, value) == isFound)
     }
 
     @Test(arguments: [
@@ -74,7 +87,7 @@ import Testing
             )
             guard let expression = try? BooleanExpression(text) else { continue }
             understood += 1
-            _ = expression.matches(value)
+            _ = try self.matches(expression, value)
         }
         #expect(understood > 10)
     }
@@ -89,16 +102,85 @@ import Testing
         ("(a*)*b", "aaab", true), ("()", "x", true), ("[\\d_]", "_", true),
     ])
     func patternsMatch(_ pattern: String, _ text: String, _ isFound: Bool) throws {
-        #expect(try LinearPattern(pattern).isFound(in: text) == isFound)
+        #expect(try self.isFound(pattern, in: text) == isFound)
     }
 
     /// Where a machine that tries every way would not come back.
     @Test func aHostilePatternTakesNoTime() throws {
         let text = String(repeating: "a", count: 4_000) + "b"
         for pattern in ["(a*)*c", "(a|a)*c", "(a|aa)+$x", "a{0,100}a{0,100}a{100}c"] {
-            #expect(try LinearPattern(pattern).isFound(in: text) == false)
+            #expect(try self.isFound(pattern, in: text) == false)
         }
         #expect(throws: BooleanExpression.Fault.self) { try LinearPattern("((a{100}){100}){100}") }
+    }
+
+    /// Each bound alone is kept, and the whole is too much all the same.
+    @Test func allTogetherHasABound() throws {
+        let text = String(repeating: "a", count: 4_000)
+        #expect(throws: BooleanExpression.Fault.self) { try self.isFound("(a{0,100}){5}c", in: text, steps: 100_000) }
+        #expect(try self.isFound("^a{100}c", in: text, steps: 100_000) == false)
+        let entry = JSONValue.object([.init("ID", .string(text)), .init("Tags", .array([.string(text)]))])
+        let list = JSONValue.array(Array(repeating: entry, count: 10))
+        for filter in ["ID == x", "ID contains x", "Tags contains x", "x in Tags", "ID matches x", "not ID is empty"] {
+            let expression = try BooleanExpression(filter)
+            var (little, enough) = (FilterWork(left: 40_000), FilterWork(left: 1_000_000))
+            #expect(throws: BooleanExpression.Fault.self) { try expression.filtered(list, &little) }
+            #expect(throws: Never.self) { try expression.filtered(list, &enough) }
+        }
+    }
+
+    @Test func aFilterThatTakesTooLongIsRefused() async throws {
+        try await withRegistry({
+            $0.limits.maximumFilterSteps = 10_000
+            $0.limits.maximumTextBytes = 200
+        }) { running in
+            let body = #"{"Name": "web", "Meta": {"v": "\#(String(repeating: "a", count: 500))"}}"#
+            try await running.put("/v1/agent/service/register", body)
+            let path = "/v1/health/service/web?filter=Service.Meta.v+matches+"
+            #expect(try await running.get(path + "%22%5Ea%22").count == 1)
+            let slow = try await running.send("GET", path + "%22(a*)*a%7B100%7Dc%22")
+            #expect(slow.status == 400)
+            #expect(slow.text.contains("more steps"))
+            let long = try await running.send("GET", path + String(repeating: "a", count: 200))
+            #expect(long.status == 400)
+            #expect(long.text.contains("longer than 200 bytes"))
+        }
+    }
+
+    @Test(arguments: [
+        ("/v1/health/service/web", "Service.Nmae == x"), ("/v1/health/service/web", "Service == x"),
+        ("/v1/health/service/web", "Service.ID.x == y"), ("/v1/health/checks/web", "Service.ID == x"),
+        ("/v1/health/node/refnode", "bogus is empty"), ("/v1/health/state/any", "Checks.Status == x"),
+        ("/v1/catalog/service/web", "Service.ID == x"), ("/v1/catalog/nodes", "ServiceID == x"),
+        ("/v1/catalog/node/refnode", "Node.ID == x"), ("/v1/catalog/node-services/refnode", "bogus == x"),
+        ("/v1/agent/services", "Name == x"), ("/v1/agent/checks", "ID == x"),
+    ])
+    func whatNothingHasIsRefused(_ path: String, _ filter: String) async throws {
+        try await withRegistry { running in
+            // Before it waits.
+            let query = filter.split(separator: " ").joined(separator: "+")
+            let answer = try await running.send("GET", "\(path)?index=1000000&wait=10m&filter=\(query)")
+            #expect(answer.status == 500)
+            let selector = filter.split(separator: " ").first ?? ""
+            #expect(answer.text.hasSuffix("Selector \"\(selector)\" is not valid"), "\(answer.text)")
+        }
+    }
+
+    /// One thing is there or not; of a node the filter chooses the services.
+    @Test func singleThingsKeepTheirFields() async throws {
+        try await withRegistry { running in
+            for id in ["w1", "w2"] {
+                try await running.put("/v1/agent/service/register", #"{"ID": "\#(id)", "Name": "web"}"#)
+            }
+            let node = try await running.get("/v1/catalog/node/refnode?filter=ID==w1")
+            #expect(node["Node"]?["Node"]?.string == "refnode")
+            #expect(node["Services"]?["w1"] != nil && node["Services"]?["w2"] == nil)
+            let list = try await running.get("/v1/catalog/node-services/refnode?filter=ID==w2")
+            #expect(list["Node"]?["Node"]?.string == "refnode")
+            #expect(list["Services"]?.count == 1)
+            let one = try await running.get("/v1/agent/service/w1?filter=ID==w2")
+            #expect(one["ID"]?.string == "w1")
+        }
     }
 
     @Test func isAppliedAfterPassing() async throws {

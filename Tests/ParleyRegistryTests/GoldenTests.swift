@@ -206,10 +206,67 @@ struct Exchange: Sendable, CustomStringConvertible {
                 #expect(try await running.send("GET", path, headers: [header]).status == 200)
             }
             #expect(try await running.send("GET", path + "?token=secret").status == 200)
+            // An empty header is none.
+            let empty = ("X-Consul-Token", "")
+            #expect(try await running.send("GET", path + "?token=secret", headers: [empty]).status == 200)
+            let bearer = ("Authorization", "Bearer secret")
+            #expect(try await running.send("GET", path, headers: [empty, bearer]).status == 200)
             // A load balancer asks without one.
             #expect(try await running.send("GET", "/v1/status/leader").status == 200)
             let body = #"{"Name": "a"}"#
             #expect(try await running.send("PUT", "/v1/agent/service/register", body).status == 403)
+        }
+    }
+
+    @Test func anEmptyTokenIsRefusedAndLocksNobodyOut() async throws {
+        var configuration = RegistryConfiguration(port: 0)
+        configuration.token = ""
+        let error = try await #require(throws: RegistryError.self) {
+            try await Registry(configuration, logger: testLogger)
+        }
+        #expect(error.code == .invalidConfiguration)
+    }
+
+    /// Two questions that are told apart by what a text holds have two answers.
+    @Test func questionsThatLookAlikeHaveTheirOwnAnswers() {
+        func content(_ text: String) -> String { QueryItems(text[...]).content }
+        #expect(content("a=b%00c=d") != content("a=b&c=d"))
+        #expect(content("a=1:1:xy") != content("a&1:1:xy"))
+        #expect(content("a=b=c") != content("a%3Db=c"))
+        #expect(content("tag=ab&tag=c") != content("tag=a&tag=bc"))
+        #expect(content("tag=a&index=5&wait=1s") == content("index=6&tag=a"))
+    }
+
+    /// Taken with 200 and not done would be a check that says nothing about what was meant.
+    @Test(arguments: [
+        #""AliasNode": "another", "AliasService": "web""#, #""TCP": "web:1", "Interval": "1s", "TCPUseTLS": true"#,
+        #""HTTP": "https://web", "Interval": "1s", "TLSServerName": "other""#,
+    ])
+    func whatIsNotDoneIsRefused(_ check: String) async throws {
+        try await withRegistry { running in
+            let body = #"{"Name": "web", "Check": {\#(check)}}"#
+            #expect(try await running.send("PUT", "/v1/agent/service/register", body).status == 400)
+            let answer = try await running.send("PUT", "/v1/agent/check/register", #"{"Name": "c", \#(check)}"#)
+            #expect(answer.status == 400)
+        }
+    }
+
+    @Test(arguments: ["CheckID", "Name", "Notes", "HTTP", "Body"])
+    func textsOfACheckAreBounded(_ field: String) async throws {
+        try await withRegistry({ $0.limits.maximumTextBytes = 100 }) { running in
+            for (length, status) in [(100, 200), (101, 400)] {
+                var fields = ["Name": "c", "HTTP": "http://x", "Interval": "10s"]
+                fields[field] = String(repeating: "x", count: length)
+                let members = fields.map { #""\#($0)": "\#($1)""# }.joined(separator: ", ")
+                let body = #"{"Name": "web", "Check": {\#(members)}}"#
+                let answer = try await running.send("PUT", "/v1/agent/service/register", body)
+                #expect(answer.status == status)
+            }
+            let header = #"{"A": ["\#(String(repeating: "x", count: 60))", "\#(String(repeating: "x", count: 60))"]}"#
+            let check = #"{"HTTP": "http://x", "Interval": "10s", "Header": \#(header)}"#
+            let body = #"{"Name": "web", "Check": \#(check)}"#
+            let answer = try await running.send("PUT", "/v1/agent/service/register", body)
+            #expect(answer.status == 400)
         }
     }
 

@@ -104,6 +104,79 @@ import Testing
         #expect(machine.checks[key("a")]?.serviceName == "shop")
     }
 
+    /// A check shows its service's name and tags, the list of services nothing but these.
+    @Test func whoSeesAChangeOfAServiceIsWoken() throws {
+        var machine = try machine()
+        _ = try machine.register(service("w1", "web", tags: ["v1"]), checks: [ttlCheck("a", of: "w1")])
+        let services = try watch(.services, in: &machine)
+        let checks = try watch(.checks, in: &machine)
+        let before = (machine.index(of: .services), machine.index(of: .checks))
+        let port = try machine.register(service("w1", "web", port: 81, tags: ["v1"]), checks: [])
+        #expect(port.woken.isEmpty)
+        #expect((machine.index(of: .services), machine.index(of: .checks)) == before)
+        let tags = try machine.register(service("w1", "web", port: 81, tags: ["v2"]), checks: [])
+        #expect(tags.woken == [services, checks].sorted())
+        #expect(machine.checks[key("a")]?.modifyIndex == machine.index)
+        #expect(machine.checks[key("a")]?.serviceTags == ["v2"])
+        let (again, more) = (try watch(.services, in: &machine), try watch(.checks, in: &machine))
+        let name = try machine.register(service("w1", "site", port: 81, tags: ["v2"]), checks: [])
+        #expect(name.woken == [again, more].sorted())
+        // Without checks the list of services is all that there is to see.
+        _ = try machine.register(service("d1", "db"), checks: [])
+        let (third, _) = (try watch(.services, in: &machine), try watch(.checks, in: &machine))
+        #expect(try machine.register(service("d1", "db", tags: ["x"]), checks: []).woken == [third])
+    }
+
+    /// `é` in one character or two: one thing to whoever asks, and always the row that it was first written to.
+    @Test func anotherSpellingIsWrittenToTheSameRow() throws {
+        let (one, two) = ("caf\u{E9}", "cafe\u{301}")
+        var machine = try machine()
+        _ = try machine.put(one, value: [1], flags: 0, condition: .always)
+        let changed = try machine.put(two, value: [2], flags: 0, condition: .always)
+        #expect(changed?.dirty == [.kv(one), .indexes])
+        #expect(machine.record(.kv(one)) != nil)
+        #expect(machine.record(.kv(two)) == nil)
+        #expect(machine.delete(two, condition: .always)?.dirty == [.kv(one), .indexes])
+        #expect(try machine.put(two, value: [2], flags: 0, condition: .always)?.dirty == [.kv(two), .indexes])
+        #expect(machine.record(.kv(one)) == nil)
+        #expect(machine.deleteAll(prefix: "caf").dirty == [.kv(two), .indexes])
+
+        _ = try machine.register(service(one, "web"), checks: [ttlCheck(one, of: one)])
+        let again = try machine.register(service(two, "web", port: 81), checks: [ttlCheck(two, of: two)])
+        #expect(again.dirty == [.service(key(one)), .indexes])
+        #expect(machine.update(key(two), status: .passing, output: "").dirty == [.check(key(one)), .indexes])
+        let gone = machine.deregister(key(two)).dirty
+        #expect(gone == [.service(key(one)), .check(key(one)), .indexes])
+        _ = try machine.setNode(NodeRecord(name: one, address: "10.0.0.1"))
+        #expect(try machine.setNode(NodeRecord(name: two, address: "10.0.0.2")).dirty == [.node(one), .indexes])
+        #expect(machine.deregisterNode(two).dirty == [.node(one), .indexes])
+    }
+
+    /// A file from before may hold one thing twice: the newer one counts, and the other row goes.
+    @Test func twoRowsOfOneThingBecomeOne() throws {
+        let (one, two) = ("caf\u{E9}", "cafe\u{301}")
+        var saved = RegistryStateMachine.Saved()
+        saved.nodes = [NodeRecord(name: local, address: "127.0.0.1")]
+        saved.entries = [
+            KVRecord(key: two, value: [2], modifyIndex: 9), KVRecord(key: one, value: [1], modifyIndex: 3),
+        ]
+        saved.services = [service(two, "db"), service(one, "web")]
+        saved.services[0].modifyIndex = 9
+        var check = ttlCheck(one, of: one)
+        saved.checks = [check]
+        check.id = two
+        check.serviceID = ""
+        check.modifyIndex = 9
+        saved.checks.append(check)
+        var machine = RegistryStateMachine(localNode: local, limits: RegistryLimits(), floor: 100)
+        let effects = machine.restore(saved)
+        #expect(effects.dirty == [.kv(one), .service(key(one)), .check(key(one))])
+        #expect(effects.dirty.allSatisfy { machine.record($0) == nil })
+        #expect(machine.kv[one]?.value == [2])
+        #expect(machine.services(named: "web").isEmpty && machine.services(named: "db").count == 1)
+        #expect(machine.checks(ofService: key(one)).isEmpty && machine.checks(ofNode: local).count == 1)
+    }
+
     @Test func aCheckOfTheNodeConcernsAllItsServices() throws {
         var machine = try machine()
         _ = try machine.register(service("w1", "web"), checks: [])
@@ -176,6 +249,47 @@ import Testing
         #expect(machine.index == index + 1)
         // At the limit, what is there can still be changed.
         _ = try machine.register(service("w1", "web", port: 81), checks: [ttlCheck("a", of: "w1")])
+    }
+
+    @Test func theBytesOfAllKeysAreBounded() throws {
+        var limits = RegistryLimits()
+        limits.maximumKVBytes = 10
+        var machine = try machine(limits: limits)
+        _ = try machine.put("a", value: [1, 2, 3, 4], flags: 0, condition: .always)
+        _ = try machine.put("b", value: [1, 2, 3, 4], flags: 0, condition: .always)
+        #expect(machine.kvBytes == 10)
+        let index = machine.index
+        #expect(throws: RegistryStateMachine.Refusal.tooManyKVBytes) {
+            try machine.put("a", value: [1, 2, 3, 4, 5], flags: 0, condition: .always)
+        }
+        #expect(throws: RegistryStateMachine.Refusal.tooManyKVBytes) {
+            try machine.put("c", value: [], flags: 0, condition: .always)
+        }
+        #expect(machine.index == index && machine.kvBytes == 10)
+        _ = try machine.put("a", value: [1], flags: 0, condition: .always)
+        _ = machine.delete("b", condition: .always)
+        #expect(machine.kvBytes == 2)
+    }
+
+    @Test func aServiceHasNoMoreChecksThanItMayHoweverTheyCome() throws {
+        var limits = RegistryLimits()
+        limits.maximumChecksPerService = 2
+        var machine = try machine(limits: limits)
+        let web = service("w1", "web")
+        _ = try machine.register(web, checks: [ttlCheck("a", of: "w1"), ttlCheck("b", of: "w1")])
+        let full = RegistryStateMachine.Refusal.tooManyChecksOfService("w1")
+        #expect(throws: full) { try machine.register(ttlCheck("c", of: "w1")) }
+        #expect(throws: full) { try machine.register(web, checks: [ttlCheck("c", of: "w1")]) }
+        #expect(throws: full) {
+            try machine.registerInCatalog(nodeName: local, node: nil, service: nil, checks: [ttlCheck("c", of: "w1")])
+        }
+        // What is known may be said again, maintenance is always possible, and all may be replaced.
+        _ = try machine.register(ttlCheck("a", of: "w1"))
+        var maintenance = ttlCheck("m", of: "w1")
+        maintenance.type = "maintenance"
+        _ = try machine.register(maintenance)
+        _ = try machine.register(web, checks: [ttlCheck("c", of: "w1")], replacingChecks: true)
+        #expect(machine.checks(ofService: key("w1")).map(\.id) == ["c"])
     }
 
     @Test func keysAreComparedAndSet() throws {

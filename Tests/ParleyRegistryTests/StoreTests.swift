@@ -29,6 +29,19 @@ import Testing
         #expect(unsaved.keys.isEmpty && !unsaved.isUrgent)
     }
 
+    /// While the disk refuses, what waits for it does not grow without end.
+    @Test func tooMuchThatCannotBeWrittenIsRefused() {
+        var unsaved = UnsavedChanges()
+        unsaved.add([.kv("a"), .kv("b")], isUrgent: true)
+        // A disk that is only slow refuses nobody.
+        #expect(unsaved.refusal(limit: 2) == nil)
+        unsaved.failed(unsaved.take(), DiskFull())
+        #expect(unsaved.refusal(limit: 3) == nil)
+        #expect(unsaved.refusal(limit: 2)?.isInEffect == false)
+        unsaved.saved(unsaved.take())
+        #expect(unsaved.refusal(limit: 2) == nil)
+    }
+
     @Test func resultsOfChecksAreNotUrgent() {
         var unsaved = UnsavedChanges()
         for _ in 0..<1_000 { unsaved.add([.check(key("c"))], isUrgent: false) }
@@ -119,6 +132,71 @@ import Testing
                 }
             }
             #expect(last > 3 * RegistryStore.ceilingStep)
+        }
+    }
+
+    /// What was confirmed is there, and what was removed stays away, however its name is spelt.
+    @Test func anotherSpellingOfANameIsNotLost() async throws {
+        let (one, two) = ("caf%C3%A9", "cafe%CC%81")
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            try await withRegistry(path: path) { running in
+                try await running.put("/v1/kv/\(one)", "1")
+                try await running.put("/v1/kv/gone-\(one)", "1")
+                try await running.put(self.register, #"{"ID": "caf\#u{E9}", "Name": "web", "Check": {"TTL": "60s"}}"#)
+                try await running.put(self.register, #"{"ID": "gone-caf\#u{E9}", "Name": "web"}"#)
+            }
+            try await withRegistry(path: path) { running in
+                try await running.put("/v1/kv/\(two)", "2")
+                try await running.put(self.register, #"{"ID": "cafe\#u{301}", "Name": "web", "Port": 81}"#)
+                #expect(try await running.send("DELETE", "/v1/kv/gone-\(two)").status == 200)
+                try await running.put("/v1/agent/service/deregister/gone-\(two)")
+            }
+            for _ in 0..<2 {
+                try await withRegistry(path: path) { running in
+                    #expect(try await running.send("GET", "/v1/kv/\(one)?raw").text == "2")
+                    #expect(try await running.send("GET", "/v1/kv/gone-\(one)").status == 404)
+                    let found = try await running.get("/v1/agent/services")
+                    if case .object(let members) = found { #expect(members.count == 1) }
+                    #expect(found["cafe\u{301}"]?["Port"] == .number("81"))
+                }
+            }
+        }
+    }
+
+    @Test(arguments: ["18446744073709551615", "-1", "", "x", "4611686018427387905"])
+    func aDamagedCeilingIsRefused(_ text: String) async throws {
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            try await withRegistry(path: path) { running in try await running.put(self.register, #"{"Name": "web"}"#) }
+            let answer = try await Subprocess.run(
+                "/usr/bin/sqlite3",
+                [path, "UPDATE parley_registry SET record = '\(text)' WHERE kind = 0"]
+            )
+            try #require(answer.status == 0, "\(answer.error)")
+            let error = try await #require(throws: RegistryError.self) {
+                try await Registry(RegistryConfiguration(port: 0, path: path), logger: testLogger)
+            }
+            #expect(error.code == .unreadableStore && error.message.contains(path))
+        }
+    }
+
+    /// Another node's name needs room of its own; the file is free again for whoever gets it right.
+    @Test func aRegistryWithoutRoomForItselfSaysSo() async throws {
+        try await withFolder { folder in
+            let path = folder + "/registry.db"
+            try await withRegistry(path: path) { running in try await running.put(self.register, #"{"Name": "web"}"#) }
+            var configuration = RegistryConfiguration(port: 0, path: path)
+            configuration.nodeName = "another"
+            configuration.limits.maximumNodes = 1
+            let error = try await #require(throws: RegistryError.self) {
+                try await Registry(configuration, logger: testLogger)
+            }
+            #expect(error.code == .invalidConfiguration && error.message.contains("another"))
+            try await withRegistry(path: path) { running in
+                let services = try await running.get("/v1/agent/services")
+                #expect(services["web"] != nil)
+            }
         }
     }
 

@@ -89,7 +89,9 @@ package enum ConsulRequestReader {
         check.body = try object.string("Body")
         check.disableRedirects = try object.bool("DisableRedirects") ?? false
         check.tcp = try object.string("TCP")
-        _ = try object.bool("TCPUseTLS")
+        if try object.bool("TCPUseTLS") == true {
+            throw ConsulRequestFault("TCPUseTLS is not supported: a TCP check connects without TLS; leave it out")
+        }
         check.udp = try object.string("UDP")
         check.grpc = try object.string("GRPC")
         check.grpcUseTLS = try object.bool("GRPCUseTLS") ?? false

@@ -48,12 +48,13 @@ struct QueryItems: Sendable {
     /// The first value; "" for one that stands alone (`?stale`).
     subscript(name: String) -> String? { self.items.first { $0.name == name }?.value }
 
-    /// What decides about the content of an answer, as one text.
+    /// What decides about the content of an answer, as one text that no other content has: an item may hold any
+    /// character, so its lengths come before it.
     var content: String {
         let others: Set<String> = ["index", "wait", "token", "stale", "consistent", "cached", "near"]
-        return self.items.filter { !others.contains($0.name) }.map { "\($0.name)=\($0.value)" }.joined(
-            separator: "\u{0}"
-        )
+        return self.items.filter { !others.contains($0.name) }.map { item in
+            "\(item.name.utf8.count):\(item.value.utf8.count):\(item.name)\(item.value)"
+        }.joined()
     }
 
     func all(_ name: String) -> [String] { self.items.filter { $0.name == name }.map(\.value) }

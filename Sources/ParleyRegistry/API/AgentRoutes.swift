@@ -67,7 +67,11 @@ extension RegistryAPI {
         let datacenter = self.configuration.datacenter
         let services = self.engine.read { machine in machine.localServices }
         let answers = services.map { ($0.id, $0.agentForm(datacenter: datacenter)) }
-        return try self.json(Dictionary(uniqueKeysWithValues: answers), call.options(self))
+        return try self.json(
+            Dictionary(uniqueKeysWithValues: answers),
+            call.options(self),
+            filtering: .elements(.service)
+        )
     }
 
     /// With `?hash=` it waits until the service is another one.

@@ -37,7 +37,8 @@ extension RegistryAPI {
         guard !name.isEmpty else { throw APIError(400, "Missing service name") }
         let (tags, meta) = (call.query.all("tag"), Self.nodeMeta(call.query))
         let datacenter = self.configuration.datacenter
-        return try await self.indexed(call, about: .service(name.lowercased())) { machine in
+        return try await self.indexed(call, about: .service(name.lowercased()), filtering: .elements(.catalogEntry)) {
+            machine in
             machine.instances(of: name, tags: tags, nodeMeta: meta).map {
                 ConsulCatalogEntry(node: $0.node.wire(datacenter: datacenter), service: $0.service.catalogForm)
             }
@@ -48,7 +49,7 @@ extension RegistryAPI {
     private func catalogNodes(_ call: Call) async throws -> APIAnswer {
         let meta = Self.nodeMeta(call.query)
         let datacenter = self.configuration.datacenter
-        return try await self.indexed(call, about: .nodes) { machine in
+        return try await self.indexed(call, about: .nodes, filtering: .elements(.node)) { machine in
             machine.nodes.values.filter { RegistryStateMachine.has($0, meta: meta) }
                 .sorted { $0.name < $1.name }.map { $0.wire(datacenter: datacenter) }
         }
@@ -69,7 +70,8 @@ extension RegistryAPI {
         let name = call.request.rest
         guard !name.isEmpty else { throw APIError(400, "Missing node name") }
         let datacenter = self.configuration.datacenter
-        return try await self.indexed(call, about: .node(name)) { machine -> NodeServices? in
+        return try await self.indexed(call, about: .node(name), filtering: .member("Services", .service)) {
+            machine -> NodeServices? in
             guard let node = machine.nodes[name] else { return nil }
             let services = machine.services(ofNode: name).map { ($0.id, $0.catalogForm) }
             return NodeServices(
@@ -94,7 +96,7 @@ extension RegistryAPI {
         let name = call.request.rest
         guard !name.isEmpty else { throw APIError(400, "Missing node name") }
         let datacenter = self.configuration.datacenter
-        return try await self.indexed(call, about: .node(name)) { machine in
+        return try await self.indexed(call, about: .node(name), filtering: .member("Services", .service)) { machine in
             NodeServiceList(
                 node: machine.nodes[name]?.wire(datacenter: datacenter),
                 services: machine.services(ofNode: name).map(\.catalogForm)

@@ -22,7 +22,11 @@ extension RegistryAPI {
     private func agentChecks(_ call: Call) async throws -> APIAnswer {
         let checks = self.engine.read { machine in machine.localChecks }
         let answers = checks.map { ($0.id, $0.wire(isAgentForm: true)) }
-        return try self.json(Dictionary(uniqueKeysWithValues: answers), call.options(self))
+        return try self.json(
+            Dictionary(uniqueKeysWithValues: answers),
+            call.options(self),
+            filtering: .elements(.check)
+        )
     }
 
     @Sendable

@@ -44,6 +44,7 @@ struct CheckValidation {
         name: String,
         badStatus: String
     ) throws(APIError) -> CheckRecord {
+        try self.checkSizes(definition, id: id, name: name)
         let (plan, type) = try self.plan(definition)
         guard definition.status.isEmpty || CheckStatus(rawValue: definition.status) != nil else {
             throw APIError(400, badStatus)
@@ -63,8 +64,30 @@ struct CheckValidation {
         return record
     }
 
+    /// A check is kept as long as its service, and there are many.
+    private func checkSizes(_ definition: ConsulCheckDefinition, id: String, name: String) throws(APIError) {
+        let header = definition.header.reduce(0) { total, field in
+            total + field.key.utf8.count + field.value.reduce(0) { $0 + $1.utf8.count }
+        }
+        let texts = [
+            id, name, definition.notes, definition.http, definition.body, definition.tcp, definition.udp,
+            definition.grpc, definition.h2ping, definition.aliasService, definition.serviceID,
+        ]
+        let limit = self.configuration.limits.maximumTextBytes
+        guard header <= limit, texts.allSatisfy({ $0.utf8.count <= limit }) else {
+            throw APIError(400, "A text of the check, or all its headers, are longer than \(limit) bytes")
+        }
+    }
+
     private func plan(_ definition: ConsulCheckDefinition) throws(APIError) -> (CheckPlan, type: String) {
         try Self.validate(definition)
+        // Better refused than taken and not done.
+        guard definition.aliasNode.isEmpty || definition.aliasNode == self.configuration.nodeName else {
+            throw APIError(400, "Invalid check: AliasNode must be this node: checks of other nodes cannot be followed")
+        }
+        guard definition.tlsServerName.isEmpty else {
+            throw APIError(400, "Invalid check: TLSServerName is not supported; use the name in the check's address")
+        }
         let (probe, type) = Self.probe(definition)
         let isTTL = probe == .ttl
         var plan = CheckPlan(
@@ -75,7 +98,6 @@ struct CheckValidation {
             ),
             timeout: definition.timeout > .zero ? definition.timeout : .seconds(10)
         )
-        plan.timeout = min(plan.timeout, Self.maximumTimeout)
         plan.successBeforePassing = max(0, definition.successBeforePassing)
         plan.failuresBeforeWarning = max(0, definition.failuresBeforeWarning)
         plan.failuresBeforeCritical = max(0, definition.failuresBeforeCritical)
@@ -87,7 +109,6 @@ struct CheckValidation {
         return (plan, type)
     }
 
-    private static let maximumTimeout: Duration = .seconds(600)
     /// Ten years: clocks count no further than some hundred.
     private static let maximumInterval: Duration = .seconds(315_360_000)
     /// However much a check asks to keep.

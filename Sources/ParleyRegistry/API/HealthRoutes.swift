@@ -18,7 +18,8 @@ extension RegistryAPI {
         let onlyPassing = try Self.flag(call.query, "passing") ?? false
         let (tags, meta) = (call.query.all("tag"), Self.nodeMeta(call.query))
         let datacenter = self.configuration.datacenter
-        return try await self.indexed(call, about: .service(name.lowercased())) { machine in
+        return try await self.indexed(call, about: .service(name.lowercased()), filtering: .elements(.healthEntry)) {
+            machine in
             machine.instances(of: name, onlyPassing: onlyPassing, tags: tags, nodeMeta: meta)
                 .map { $0.healthEntry(datacenter: datacenter) }
         }
@@ -29,7 +30,8 @@ extension RegistryAPI {
         let name = call.request.rest
         guard !name.isEmpty else { throw APIError(400, "Missing service name") }
         let meta = Self.nodeMeta(call.query)
-        return try await self.indexed(call, about: .service(name.lowercased())) { machine in
+        return try await self.indexed(call, about: .service(name.lowercased()), filtering: .elements(.check)) {
+            machine in
             machine.services(named: name).filter { service in
                 machine.nodes[service.node].map { RegistryStateMachine.has($0, meta: meta) } ?? false
             }.flatMap { machine.checks(ofService: $0.key) }.map { $0.wire() }
@@ -40,7 +42,7 @@ extension RegistryAPI {
     private func healthNode(_ call: Call) async throws -> APIAnswer {
         let name = call.request.rest
         guard !name.isEmpty else { throw APIError(400, "Missing node name") }
-        return try await self.indexed(call, about: .node(name)) { machine in
+        return try await self.indexed(call, about: .node(name), filtering: .elements(.check)) { machine in
             machine.checks.values.filter { $0.node == name }.sorted { $0.id < $1.id }.map { $0.wire() }
         }
     }
@@ -50,7 +52,7 @@ extension RegistryAPI {
         let word = call.request.rest
         guard !word.isEmpty else { throw APIError(400, "Missing check state") }
         let meta = Self.nodeMeta(call.query)
-        return try await self.indexed(call, about: .checks) { machine in
+        return try await self.indexed(call, about: .checks, filtering: .elements(.check)) { machine in
             machine.checks.values.filter { check in
                 (word == "any" || check.status.rawValue == word)
                     && (meta.isEmpty

@@ -10,7 +10,12 @@ struct ReadOptions: Sendable {
 
     /// - Parameter chance: in 0..<1; up to a sixteenth is added to the wait, so that a crowd does not come back
     ///   together.
-    init(_ query: QueryItems, datacenter: String, chance: Double) throws(APIError) {
+    init(
+        _ query: QueryItems,
+        datacenter: String,
+        maximumFilterBytes: Int,
+        chance: Double
+    ) throws(APIError) {
         self.isPretty = query.has("pretty")
         if query.has("stale"), query.has("consistent") {
             throw APIError(400, "Cannot specify ?stale with ?consistent, conflicting semantics.")
@@ -33,6 +38,9 @@ struct ReadOptions: Sendable {
             throw APIError(500, "No path to datacenter")
         }
         if let text = query["filter"], !text.isEmpty {
+            guard text.utf8.count <= maximumFilterBytes else {
+                throw APIError(400, "The filter is longer than \(maximumFilterBytes) bytes")
+            }
             do throws(BooleanExpression.Fault) { self.filter = try BooleanExpression(text) } catch {
                 throw APIError(500, "Failed to create boolean expression evaluator: \(error.message)")
             }

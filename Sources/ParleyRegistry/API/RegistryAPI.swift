@@ -118,6 +118,13 @@ struct RegistryAPI: Sendable {
             .text(507, "The registry holds \(self.limits.maximumNodes) nodes already; deregister what is gone")
         case .tooManyKeys:
             .text(507, "The registry holds \(self.limits.maximumKeys) keys already; delete what is not needed")
+        case .tooManyKVBytes:
+            .text(
+                507,
+                "The registry's keys have \(self.limits.maximumKVBytes) bytes already; delete what is not needed"
+            )
+        case .tooManyChecksOfService(let id):
+            .text(507, "Service \"\(id)\" has at most \(self.limits.maximumChecksPerService) checks; deregister one")
         case .noSuchService(let id): .text(404, "ServiceID \"\(id)\" does not exist")
         case .noSuchNode(let name): .text(404, "Node \"\(name)\" does not exist")
         }
@@ -126,12 +133,13 @@ struct RegistryAPI: Sendable {
     /// As Consul takes them: its own header, the standard's, or in the query.
     private func checkToken(_ request: APIRequest) throws(APIError) {
         guard let wanted = self.configuration.token else { return }
-        var given = HTTPField.Name("X-Consul-Token").flatMap { request.headers[$0] }
-        if given == nil, let text = request.headers[.authorization], text.lowercased().hasPrefix("bearer ") {
+        // A client without a token may send the header all the same, empty; the next place may hold one.
+        var given = HTTPField.Name("X-Consul-Token").flatMap { request.headers[$0] } ?? ""
+        if given.isEmpty, let text = request.headers[.authorization], text.lowercased().hasPrefix("bearer ") {
             given = String(text.dropFirst(7).drop { $0 == " " })
         }
-        given = given ?? request.query["token"]
-        guard let given, Self.isSame(given, wanted) else { throw APIError(403, "Permission denied") }
+        if given.isEmpty { given = request.query["token"] ?? "" }
+        guard Self.isSame(given, wanted) else { throw APIError(403, "Permission denied") }
     }
 
     /// Takes as long for a wrong one as for the right one, wherever they differ.
@@ -147,6 +155,7 @@ extension RegistryAPI.Call {
         try ReadOptions(
             self.query,
             datacenter: api.configuration.datacenter,
+            maximumFilterBytes: api.limits.maximumTextBytes,
             chance: api.engine.random.unitInterval()
         )
     }
@@ -154,14 +163,29 @@ extension RegistryAPI.Call {
 
 extension RegistryAPI {
     /// JSON, filtered and printed as was asked for.
-    func json(_ value: some Encodable, _ options: ReadOptions? = nil, status: Int = 200) throws -> APIAnswer {
+    ///
+    /// - Parameter filtering: What of it a filter may take away.
+    func json(
+        _ value: some Encodable,
+        _ options: ReadOptions? = nil,
+        status: Int = 200,
+        filtering: FilterTarget = .nothing
+    ) throws -> APIAnswer {
+        try Self.check(options?.filter, filtering)
         let encoder = JSONEncoder()
         // The same answer has the same bytes.
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         var bytes = Array(try encoder.encode(value))
         if options?.filter != nil || options?.isPretty == true {
             var tree = try ConsulRequestReader.json(bytes)
-            if let filter = options?.filter { tree = filter.filtered(tree) }
+            if let filter = options?.filter {
+                do throws(BooleanExpression.Fault) {
+                    let most = self.limits.maximumFilterSteps
+                    tree = try filtering.filtered(tree, by: filter, maximumSteps: most)
+                } catch {
+                    throw APIError(400, error.message)
+                }
+            }
             bytes.removeAll(keepingCapacity: true)
             tree.write(indent: options?.isPretty == true ? 4 : 0, into: &bytes)
             if options?.isPretty == true { bytes.append(UInt8(ascii: "\n")) }
@@ -169,14 +193,25 @@ extension RegistryAPI {
         return APIAnswer(status: status, body: .json(ByteBuffer(bytes: bytes)))
     }
 
+    private static func check(_ filter: BooleanExpression?, _ target: FilterTarget) throws(APIError) {
+        guard let filter else { return }
+        do throws(BooleanExpression.Fault) { try target.check(filter) } catch {
+            throw APIError(500, "Failed to create boolean expression evaluator: \(error.message)")
+        }
+    }
+
     /// Answers a question of the catalog: waits if that is wanted, and says which index the answer has.
     func indexed<Value: Encodable & Sendable>(
         _ call: Call,
         about topic: RegistryStateMachine.Topic,
+        filtering: FilterTarget = .nothing,
         _ read: @Sendable (borrowing RegistryStateMachine) -> Value
     ) async throws -> APIAnswer {
         let options = try call.options(self)
-        let key = call.request.path + "?" + call.query.content
+        // Before it waits.
+        try Self.check(options.filter, filtering)
+        // The path is decoded, and may hold a question mark.
+        let key = "\(call.request.path.utf8.count):\(call.request.path)\(call.query.content)"
         let (index, found) = try await self.engine.answer(
             about: topic,
             patience: options.patience,
@@ -189,7 +224,7 @@ extension RegistryAPI {
         switch found {
         case .bytes(let bytes): answer = APIAnswer(body: .json(bytes))
         case .value(let value, let version):
-            answer = try self.json(value, options)
+            answer = try self.json(value, options, filtering: filtering)
             if case .json(let bytes) = answer.body { self.cache.keep(bytes, key, version: version) }
         }
         answer.headers += Self.indexHeaders(index, consistency: options.consistency)

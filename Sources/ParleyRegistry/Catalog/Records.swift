@@ -122,6 +122,28 @@ struct CheckPlan: Sendable, Hashable, Codable {
         case h2ping(target: String, useTLS: Bool, verifies: Bool)
         /// As the service with this id on the same node; with an empty id, as the node.
         case alias(service: String)
+
+        /// Whom it asks, without the port; empty for what asks nobody.
+        var host: String {
+            switch self {
+            case .ttl, .alias: ""
+            case .http(let http): Self.host(of: http.url)
+            case .tcp(let target), .udp(let target), .grpc(let target, _, _), .h2ping(let target, _, _):
+                Self.host(of: target)
+            }
+        }
+
+        /// Of `scheme://user@host:port/path`, of which all but the host may be missing. What is no address at all has
+        /// some host too: it only decides with which others a check shares.
+        private static func host(of text: String) -> String {
+            var rest = Substring(text)
+            if let scheme = rest.firstRange(of: "://") { rest = rest[scheme.upperBound...] }
+            rest = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+            if let at = rest.lastIndex(of: "@") { rest = rest[rest.index(after: at)...] }
+            if rest.first == "[" { return rest.dropFirst().prefix { $0 != "]" }.lowercased() }
+            if let colon = rest.lastIndex(of: ":") { rest = rest[..<colon] }
+            return rest.lowercased()
+        }
     }
 
     var probe: Probe

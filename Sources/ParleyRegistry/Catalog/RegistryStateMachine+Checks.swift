@@ -5,6 +5,7 @@ extension RegistryStateMachine {
     mutating func register(_ check: CheckRecord) throws(Refusal) -> Effects {
         guard self.nodes[check.node] != nil else { throw .noSuchNode(check.node) }
         if !check.serviceID.isEmpty, self.services[check.serviceKey] == nil { throw .noSuchService(check.serviceID) }
+        try self.checkRoom(ofService: check.serviceKey, [check])
         if self.checks[check.key] == nil, self.checks.count >= self.limits.maximumChecks { throw .tooManyChecks }
         var change = self.beginChange()
         self.setCheck(check, &change)
@@ -20,6 +21,9 @@ extension RegistryStateMachine {
         }
         let old = self.checks[check.key]
         if let old {
+            // The first spelling stays: its row on disk is the one that is replaced.
+            check.node = old.node
+            check.id = old.id
             check.status = old.status
             check.output = old.output
             check.createIndex = old.createIndex
@@ -74,7 +78,7 @@ extension RegistryStateMachine {
         self.checksOfService[check.serviceKey]?.remove(key.id)
         if self.checksOfService[check.serviceKey]?.isEmpty == true { self.checksOfService[check.serviceKey] = nil }
         if check.plan != nil { change.effects.unplanned.insert(key) }
-        change.effects.dirty.insert(.check(key))
+        change.effects.dirty.insert(.check(check.key))
         self.touch(check, &change)
     }
 
@@ -101,10 +105,10 @@ extension RegistryStateMachine {
             self.touch(check, &change)
         }
         self.checks[key] = check
-        change.effects.dirty.insert(.check(key))
+        change.effects.dirty.insert(.check(check.key))
     }
 
-    private mutating func unfollow(_ check: CheckRecord?) {
+    mutating func unfollow(_ check: CheckRecord?) {
         guard let check, let followed = check.followed else { return }
         self.followers[followed]?.remove(check.key)
         if self.followers[followed]?.isEmpty == true { self.followers[followed] = nil }

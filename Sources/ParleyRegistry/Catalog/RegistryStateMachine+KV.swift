@@ -19,6 +19,9 @@ extension RegistryStateMachine {
         if case .index(let wanted) = condition, (old?.modifyIndex ?? 0) != wanted { return nil }
         guard old != nil || self.kv.count < self.limits.maximumKeys else { throw .tooManyKeys }
         if let old, old.value == value, old.flags == flags { return Effects() }
+        let bytes = self.kvBytes + value.count - (old?.value.count ?? -key.utf8.count)
+        guard bytes <= self.limits.maximumKVBytes || bytes <= self.kvBytes else { throw .tooManyKVBytes }
+        self.kvBytes = bytes
         var change = self.beginChange()
         var entry = old ?? KVRecord(key: key, value: value, createIndex: change.index)
         entry.value = value
@@ -26,7 +29,8 @@ extension RegistryStateMachine {
         entry.modifyIndex = change.index
         self.kv[key] = entry
         change.topics.insert(.kv(key))
-        change.effects.dirty.insert(.kv(key))
+        // Its own key, which may be spelt otherwise.
+        change.effects.dirty.insert(.kv(entry.key))
         return self.commit(change)
     }
 
@@ -45,9 +49,10 @@ extension RegistryStateMachine {
     private mutating func delete(_ keys: [String]) -> Effects {
         var change = self.beginChange()
         for key in keys {
-            self.kv[key] = nil
+            guard let entry = self.kv.removeValue(forKey: key) else { continue }
+            self.kvBytes -= entry.key.utf8.count + entry.value.count
             change.topics.insert(.kv(key))
-            change.effects.dirty.insert(.kv(key))
+            change.effects.dirty.insert(.kv(entry.key))
         }
         if !keys.isEmpty { self.kvDeletionIndex = change.index }
         return self.commit(change)

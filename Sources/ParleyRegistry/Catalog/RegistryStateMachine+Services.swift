@@ -3,7 +3,8 @@ internal import ParleyCore
 extension RegistryStateMachine {
     /// Why a change was not made.
     enum Refusal: Error, Equatable {
-        case tooManyServices, tooManyChecks, tooManyNodes, tooManyKeys
+        case tooManyServices, tooManyChecks, tooManyNodes, tooManyKeys, tooManyKVBytes
+        case tooManyChecksOfService(String)
         case noSuchService(String)
         case noSuchNode(String)
     }
@@ -26,9 +27,22 @@ extension RegistryStateMachine {
         guard added == 0 || self.checks.count + added <= self.limits.maximumChecks else { throw .tooManyChecks }
     }
 
+    /// Counts what is there already; a check that moves here from another service counts as new.
+    func checkRoom(ofService service: NodeItemKey, _ checks: [CheckRecord]) throws(Refusal) {
+        guard !service.id.isEmpty else { return }
+        let known = self.checksOfService[service] ?? []
+        // Who is full must be able to leave.
+        let added = Set(checks.lazy.filter { $0.type != "maintenance" && !known.contains($0.id) }.map(\.id)).count
+        guard added == 0 || known.count + added <= self.limits.maximumChecksPerService else {
+            throw .tooManyChecksOfService(service.id)
+        }
+    }
+
     private mutating func setNode(_ node: NodeRecord, _ change: inout Change) {
         var node = node
         if let old = self.nodes[node.name] {
+            // The first spelling stays: its row on disk is the one that is replaced.
+            node.name = old.name
             node.createIndex = old.createIndex
             node.modifyIndex = old.modifyIndex
             guard node != old else { return }
@@ -63,6 +77,7 @@ extension RegistryStateMachine {
     ) throws(Refusal) -> Effects {
         guard self.nodes[service.node] != nil else { throw .noSuchNode(service.node) }
         try self.checkRoom(node: service.node, service: service.key, checks: checks)
+        if !replacingChecks { try self.checkRoom(ofService: service.key, checks) }
         var change = self.beginChange()
         self.setService(service, &change)
         for check in checks { self.setCheck(check, &change) }
@@ -91,6 +106,9 @@ extension RegistryStateMachine {
                 throw .noSuchService(check.serviceID)
             }
         }
+        for (key, checks) in Dictionary(grouping: checks, by: \.serviceKey) {
+            try self.checkRoom(ofService: key, checks)
+        }
         var change = self.beginChange()
         if let node { self.setNode(node, &change) }
         if let service { self.setService(service, &change) }
@@ -106,6 +124,8 @@ extension RegistryStateMachine {
         let old = self.services[service.key]
         if let old {
             guard !service.isSame(as: old) else { return }
+            service.node = old.node
+            service.id = old.id
             service.createIndex = old.createIndex
             if old.lookupName != service.lookupName { self.leaveGroup(old, &change) }
         } else {
@@ -119,13 +139,23 @@ extension RegistryStateMachine {
         self.names[service.lookupName, default: NameGroup()].members.insert(service.key)
         change.effects.dirty.insert(.service(service.key))
         change.judged.insert(service.key)
-        change.topics.formUnion([.services, .service(service.lookupName), .node(service.node)])
-        guard let old, old.name != service.name || old.tags != service.tags else { return }
+        change.topics.formUnion([.service(service.lookupName), .node(service.node)])
+        guard let old else {
+            change.topics.insert(.services)
+            return
+        }
+        guard old.name != service.name || old.tags != service.tags else { return }
+        // The list of services shows names and tags, and nothing else of them.
+        change.topics.insert(.services)
         for id in self.checksOfService[service.key] ?? [] {
-            let key = NodeItemKey(node: service.node, id: id)
-            self.checks[key]?.serviceName = service.name
-            self.checks[key]?.serviceTags = service.tags
-            change.effects.dirty.insert(.check(key))
+            guard var check = self.checks[NodeItemKey(node: service.node, id: id)] else { continue }
+            check.serviceName = service.name
+            check.serviceTags = service.tags
+            check.modifyIndex = change.index
+            self.checks[check.key] = check
+            change.effects.dirty.insert(.check(check.key))
+            // Those who ask about checks see both.
+            change.topics.insert(.checks)
         }
     }
 
@@ -152,14 +182,14 @@ extension RegistryStateMachine {
         self.services[key] = nil
         self.servicesOfNode[key.node]?.remove(key.id)
         self.leaveGroup(service, &change)
-        change.effects.dirty.insert(.service(key))
+        change.effects.dirty.insert(.service(service.key))
         change.judged.insert(key)
         change.topics.formUnion([.services, .node(key.node)])
     }
 
     /// Forgets a node and all that is on it. The local node stays: it is this registry.
     mutating func deregisterNode(_ name: String) -> Effects {
-        guard name != self.localNode, self.nodes[name] != nil else { return Effects() }
+        guard name != self.localNode, let node = self.nodes[name] else { return Effects() }
         var change = self.beginChange()
         for id in self.servicesOfNode[name] ?? [] { self.removeService(NodeItemKey(node: name, id: id), &change) }
         for id in self.checksOfService[NodeItemKey(node: name, id: "")] ?? [] {
@@ -169,7 +199,7 @@ extension RegistryStateMachine {
         self.nodes[name] = nil
         self.servicesOfNode[name] = nil
         self.nodeIndexes[name] = nil
-        change.effects.dirty.insert(.node(name))
+        change.effects.dirty.insert(.node(node.name))
         change.topics.formUnion([.nodes, .node(name)])
         return self.commit(change)
     }

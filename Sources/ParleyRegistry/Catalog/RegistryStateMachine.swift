@@ -44,13 +44,38 @@ struct RegistryStateMachine: Sendable {
         }
     }
 
-    /// One row on disk.
+    /// One row on disk, byte for byte: SQLite takes two spellings of `é` for two texts, Swift for one. What is known is
+    /// found by either; each row is found by its own only.
     enum RecordKey: Hashable, Sendable {
         case node(String)
         case service(NodeItemKey)
         case check(NodeItemKey)
         case kv(String)
         case indexes
+
+        private var parts: (kind: Int, node: String, id: String) {
+            switch self {
+            case .node(let name): (0, name, "")
+            case .service(let key): (1, key.node, key.id)
+            case .check(let key): (2, key.node, key.id)
+            case .kv(let key): (3, "", key)
+            case .indexes: (4, "", "")
+            }
+        }
+
+        static func == (lhs: RecordKey, rhs: RecordKey) -> Bool {
+            let (lhs, rhs) = (lhs.parts, rhs.parts)
+            return lhs.kind == rhs.kind && lhs.id.utf8.elementsEqual(rhs.id.utf8)
+                && lhs.node.utf8.elementsEqual(rhs.node.utf8)
+        }
+
+        func hash(into hasher: inout Hasher) {
+            var (kind, node, id) = self.parts
+            hasher.combine(kind)
+            node.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+            hasher.combine(0xFF as UInt8)
+            id.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        }
     }
 
     /// One change while it is being made.
@@ -92,6 +117,8 @@ struct RegistryStateMachine: Sendable {
     /// Checks that follow another service, by that service.
     var followers: [NodeItemKey: Set<NodeItemKey>] = [:]
     var kv: [String: KVRecord] = [:]
+    /// Of all keys and values.
+    var kvBytes = 0
 
     var servicesIndex: UInt64 = 0
     var nodesIndex: UInt64 = 0

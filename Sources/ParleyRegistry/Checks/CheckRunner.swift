@@ -25,20 +25,30 @@ struct CheckRunner: Sendable {
     }
 
     private func make(_ probe: CheckScheduleMachine.Probe, _ clients: HTTPCheckClients) async {
-        let result = await self.withTimeout(probe.plan.timeout) {
-            switch probe.plan.probe {
-            case .http(let http): await clients.check(http, probe.plan)
-            case .tcp(let target): await SocketChecks.tcp(target, timeout: probe.plan.timeout)
-            case .udp(let target): await SocketChecks.udp(target, timeout: probe.plan.timeout)
+        let plan = self.bounded(probe.plan)
+        let result = await self.withTimeout(plan.timeout) {
+            switch plan.probe {
+            case .http(let http): await clients.check(http, plan)
+            case .tcp(let target): await SocketChecks.tcp(target, timeout: plan.timeout)
+            case .udp(let target): await SocketChecks.udp(target, timeout: plan.timeout)
             case .grpc(let target, let useTLS, let verifies):
-                await HTTP2Checks.grpc(target, useTLS: useTLS, verifies: verifies, timeout: probe.plan.timeout)
+                await HTTP2Checks.grpc(target, useTLS: useTLS, verifies: verifies, timeout: plan.timeout)
             case .h2ping(let target, let useTLS, let verifies):
-                await HTTP2Checks.ping(target, useTLS: useTLS, verifies: verifies, timeout: probe.plan.timeout)
+                await HTTP2Checks.ping(target, useTLS: useTLS, verifies: verifies, timeout: plan.timeout)
             case .ttl, .alias: CheckResult(.critical, "this is no check that can be made")
             }
         }
         guard !Task.isCancelled else { return }
         self.engine.noteResult(result, of: probe)
+    }
+
+    /// Here and not where it was registered: the file may hold plans from before a lower limit.
+    private func bounded(_ plan: CheckPlan) -> CheckPlan {
+        var plan = plan
+        plan.timeout = min(plan.timeout, self.configuration.maximumCheckTimeout)
+        // A server that is well says nothing: a slot held for longer than the interval finds out nothing more.
+        if case .udp = plan.probe { plan.timeout = min(plan.timeout, plan.interval) }
+        return plan
     }
 
     /// The last word, whatever the check itself does about its time.

@@ -2,6 +2,10 @@ internal import HeapModule
 internal import ParleyCore
 
 /// When which check is to be made, which sign of life is overdue, and which service has been critical for too long.
+///
+/// Probes take slots: no more run at a time than there are, and no more against one host than its share, so that a host
+/// that swallows everything delays its own checks and not those of others. Signs of life take none: they expire in time
+/// however many probes hang.
 struct CheckScheduleMachine: Sendable {
     /// A check to be made now.
     struct Probe: Sendable, Equatable {
@@ -34,25 +38,45 @@ struct CheckScheduleMachine: Sendable {
         var order: UInt64
         var key: NodeItemKey
         var generation: UInt64
+        /// Whom the probe asks; empty for a sign of life.
+        var host: String
 
         static func < (lhs: Item, rhs: Item) -> Bool { (lhs.at, lhs.order) < (rhs.at, rhs.order) }
     }
 
     private let maximumRunning: Int
+    private let maximumRunningPerHost: Int
     private var entries: [NodeItemKey: Entry] = [:]
-    private var queue = Heap<Item>()
-    private var running = 0
+    private var probes = Heap<Item>()
+    private var signsOfLife = Heap<Item>()
+    /// What is due and waits for a slot of its host; each of these hosts has all its slots taken, or an item in
+    /// `probes`.
+    private var parked: [String: Heap<Item>] = [:]
+    private var parkedCount = 0
+    /// The hosts of the probes under way, by generation: a check that has gone, or has another plan, keeps the slot of
+    /// its old probe until that has ended.
+    private var running: [UInt64: String] = [:]
+    private var runningOnHost: [String: Int] = [:]
     private var counter: UInt64 = 0
 
-    init(maximumRunning: Int) {
+    /// - Parameter maximumRunningPerHost: `nil` lets one host have all slots.
+    init(maximumRunning: Int, maximumRunningPerHost: Int? = nil) {
         self.maximumRunning = max(1, maximumRunning)
+        self.maximumRunningPerHost = max(1, maximumRunningPerHost ?? self.maximumRunning)
     }
 
-    /// When something comes due; `nil` when nothing will, or as many run as may.
-    var nextDue: ContinuousClock.Instant? { self.running < self.maximumRunning ? self.queue.min?.at : nil }
+    /// When something comes due; `nil` when nothing will before a probe has ended or a check was begun.
+    var nextDue: ContinuousClock.Instant? {
+        let probe = self.running.count < self.maximumRunning ? self.probes.min?.at : nil
+        guard let sign = self.signsOfLife.min?.at else { return probe }
+        return probe.map { min($0, sign) } ?? sign
+    }
 
-    /// What waits for its time, stale items included.
-    var queueCount: Int { self.queue.count }
+    /// What waits for its time or a slot, stale items included.
+    var queueCount: Int { self.probes.count + self.signsOfLife.count + self.parkedCount }
+
+    /// Probes under way, those of checks that are gone included.
+    var runningCount: Int { self.running.count }
 
     private mutating func count() -> UInt64 {
         self.counter += 1
@@ -71,7 +95,6 @@ struct CheckScheduleMachine: Sendable {
         chance: Double
     ) {
         let old = self.entries[key]
-        if old?.isRunning == true { self.running -= 1 }
         let wait = plan.probe == .ttl ? plan.interval : plan.interval * chance
         var entry = Entry(
             plan: plan,
@@ -86,24 +109,35 @@ struct CheckScheduleMachine: Sendable {
     }
 
     mutating func unplan(_ key: NodeItemKey) {
-        guard let entry = self.entries.removeValue(forKey: key) else { return }
-        if entry.isRunning { self.running -= 1 }
+        guard self.entries.removeValue(forKey: key) != nil else { return }
         self.dropStaleItems()
     }
 
     /// Items of what is gone are dropped when they come up; when they are most of the queue, at once.
     private mutating func dropStaleItems() {
-        guard self.queue.count > 64, self.queue.count > 2 * self.entries.count else { return }
-        self.queue = Heap(
-            self.queue.unordered.filter { self.entries[$0.key]?.generation == $0.generation }
-        )
+        guard self.queueCount > 64, self.queueCount > 2 * self.entries.count else { return }
+        // Who waits for a slot comes up again and waits again.
+        let probes = self.probes.unordered + self.parked.values.flatMap(\.unordered)
+        self.parked = [:]
+        self.parkedCount = 0
+        self.probes = Heap(probes.filter(self.isCurrent))
+        self.signsOfLife = Heap(self.signsOfLife.unordered.filter(self.isCurrent))
     }
+
+    private func isCurrent(_ item: Item) -> Bool { self.entries[item.key]?.generation == item.generation }
 
     private mutating func enqueue(_ key: NodeItemKey) {
         guard var entry = self.entries[key], !entry.isQueued else { return }
         entry.isQueued = true
         self.entries[key] = entry
-        self.queue.insert(Item(at: entry.dueAt, order: self.count(), key: key, generation: entry.generation))
+        let item = Item(
+            at: entry.dueAt,
+            order: self.count(),
+            key: key,
+            generation: entry.generation,
+            host: entry.plan.probe.host
+        )
+        if entry.plan.probe == .ttl { self.signsOfLife.insert(item) } else { self.probes.insert(item) }
         self.dropStaleItems()
     }
 
@@ -119,36 +153,72 @@ struct CheckScheduleMachine: Sendable {
 
     /// Takes what is due, no more probes than there is room for.
     mutating func takeDue(now: ContinuousClock.Instant) -> Due {
-        var due = Due()
-        while self.running < self.maximumRunning, let item = self.queue.min, item.at <= now {
-            self.queue.removeMin()
-            guard var entry = self.entries[item.key], entry.generation == item.generation else { continue }
+        Due(probes: self.takeProbes(now: now), expired: self.takeExpired(now: now))
+    }
+
+    private mutating func takeExpired(now: ContinuousClock.Instant) -> [NodeItemKey] {
+        var expired: [NodeItemKey] = []
+        while let item = self.signsOfLife.min, item.at <= now {
+            self.signsOfLife.removeMin()
+            guard self.isCurrent(item), var entry = self.entries[item.key] else { continue }
             entry.isQueued = false
+            self.entries[item.key] = entry
             if entry.dueAt > now {
                 // Its time was moved while it waited here.
-                self.entries[item.key] = entry
                 self.enqueue(item.key)
-            } else if entry.plan.probe == .ttl {
-                self.entries[item.key] = entry
-                due.expired.append(item.key)
             } else {
-                entry.isRunning = true
-                self.entries[item.key] = entry
-                self.running += 1
-                due.probes.append(Probe(key: item.key, plan: entry.plan, generation: entry.generation))
+                expired.append(item.key)
             }
         }
-        return due
+        return expired
+    }
+
+    private mutating func takeProbes(now: ContinuousClock.Instant) -> [Probe] {
+        var probes: [Probe] = []
+        while self.running.count < self.maximumRunning, let item = self.probes.min, item.at <= now {
+            self.probes.removeMin()
+            guard self.isCurrent(item), var entry = self.entries[item.key] else {
+                // It may have been the one that others of its host were waiting behind.
+                self.unpark(item.host)
+                continue
+            }
+            guard self.runningOnHost[item.host, default: 0] < self.maximumRunningPerHost else {
+                self.parked[item.host, default: Heap()].insert(item)
+                self.parkedCount += 1
+                continue
+            }
+            entry.isQueued = false
+            entry.isRunning = true
+            self.entries[item.key] = entry
+            self.running[entry.generation] = item.host
+            self.runningOnHost[item.host, default: 0] += 1
+            probes.append(Probe(key: item.key, plan: entry.plan, generation: entry.generation))
+        }
+        return probes
+    }
+
+    /// A slot of the host is free: the one that has waited longest is due again.
+    private mutating func unpark(_ host: String) {
+        while let item = self.parked[host]?.popMin() {
+            self.parkedCount -= 1
+            guard self.isCurrent(item) else { continue }
+            self.probes.insert(item)
+            break
+        }
+        if self.parked[host]?.isEmpty == true { self.parked[host] = nil }
     }
 
     /// A probe has ended; the next one comes an interval later.
     ///
     /// - Returns: The status to note; `nil` when it stays, or the check is another by now.
     mutating func finished(_ probe: Probe, _ status: CheckStatus, now: ContinuousClock.Instant) -> CheckStatus? {
+        guard let host = self.running.removeValue(forKey: probe.generation) else { return nil }
+        let left = self.runningOnHost[host, default: 1] - 1
+        self.runningOnHost[host] = left > 0 ? left : nil
+        self.unpark(host)
         guard var entry = self.entries[probe.key], entry.generation == probe.generation, entry.isRunning else {
             return nil
         }
-        self.running -= 1
         entry.isRunning = false
         entry.dueAt = now.advanced(by: entry.plan.interval)
         let noted = entry.thresholds.result(status)

@@ -76,7 +76,7 @@ enum HTTP2Checks {
                 )
             }
             ended.futureResult.whenComplete { _ in answered.succeed("ended") }
-            let connected = ClientBootstrap(group: loop)
+            let bootstrap = ClientBootstrap(group: loop)
                 .connectTimeout(TimeAmount(timeout))
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
@@ -93,7 +93,7 @@ enum HTTP2Checks {
                         )
                     }
                 }
-                .connect(host: endpoint.host, port: endpoint.port)
+            let connected = SocketChecks.connect(bootstrap, to: endpoint)
             connected.whenSuccess { channel in
                 channel.closeFuture.whenComplete { _ in answered.succeed("the connection was closed") }
                 // After the handlers have seen the connection and greeted.

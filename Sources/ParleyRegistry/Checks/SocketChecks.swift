@@ -35,14 +35,36 @@ enum SocketChecks {
         }
     }
 
+    /// Connects to an address at once; only a name is looked up. NIO's look-ups stand in one queue: an address that had
+    /// to wait there would be late because of a name that it has nothing to do with.
+    static func connect(_ bootstrap: ClientBootstrap, to endpoint: Endpoint) -> EventLoopFuture<any Channel> {
+        guard let address = try? SocketAddress(ipAddress: endpoint.host, port: endpoint.port) else {
+            return bootstrap.connect(host: endpoint.host, port: endpoint.port)
+        }
+        return bootstrap.connect(to: address)
+    }
+
+    /// The same rule for what has no connection; the operating system's look-up waits, and neither a loop nor Swift's
+    /// own threads must.
+    private static func address(of endpoint: Endpoint, on loop: any EventLoop) -> EventLoopFuture<SocketAddress> {
+        if let address = try? SocketAddress(ipAddress: endpoint.host, port: endpoint.port) {
+            return loop.makeSucceededFuture(address)
+        }
+        return NIOThreadPool.singleton.runIfActive(eventLoop: loop) {
+            try SocketAddress.makeAddressResolvingHost(endpoint.host, port: endpoint.port)
+        }
+    }
+
     /// Whether somebody accepts connections.
     static func tcp(_ target: String, timeout: Duration) async -> CheckResult {
         guard let endpoint = Endpoint(target) else {
             return CheckResult(.critical, "dial tcp: \(target) is not host:port")
         }
         return await self.run("dial tcp \(target)", timeout: timeout) { loop, ended in
-            let connected = ClientBootstrap(group: loop).connectTimeout(TimeAmount(timeout))
-                .connect(host: endpoint.host, port: endpoint.port)
+            let connected = self.connect(
+                ClientBootstrap(group: loop).connectTimeout(TimeAmount(timeout)),
+                to: endpoint
+            )
             connected.whenSuccess { _ in
                 ended.succeed(CheckResult(.passing, "TCP connect \(target): Success"))
             }
@@ -57,10 +79,7 @@ enum SocketChecks {
         }
         let passed = CheckResult(.passing, "UDP connect \(target): Success")
         return await self.run("dial udp \(target)", timeout: timeout + .seconds(1)) { loop, ended in
-            // The operating system's look-up waits; neither a loop nor Swift's own threads must.
-            NIOThreadPool.singleton.runIfActive(eventLoop: loop) {
-                try SocketAddress.makeAddressResolvingHost(endpoint.host, port: endpoint.port)
-            }.flatMap { address in
+            self.address(of: endpoint, on: loop).flatMap { address in
                 DatagramBootstrap(group: loop)
                     .channelInitializer { channel in
                         channel.eventLoop.makeCompletedFuture {

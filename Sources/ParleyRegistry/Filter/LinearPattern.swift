@@ -37,7 +37,10 @@ struct LinearPattern: Sendable {
     }
 
     /// Whether the pattern occurs anywhere in `text`.
-    func isFound(in text: String) -> Bool {
+    ///
+    /// - Throws: When to find that out takes more than is left of `work`.
+    func isFound(in text: String, _ work: inout FilterWork) throws(Fault) -> Bool {
+        try work.take(self.steps.count)
         var current = Threads(count: self.steps.count)
         var next = Threads(count: self.steps.count)
         var isStart = true
@@ -47,6 +50,7 @@ struct LinearPattern: Sendable {
             if self.follow(0, &current, isStart: isStart, isEnd: rest.isEmpty) { return true }
             guard let scalar = rest.popFirst() else { return false }
             next.clear()
+            try work.take(1 + current.list.count)
             for index in current.list {
                 guard case .one(let set) = self.steps[index], set.has(scalar.value) else { continue }
                 if self.follow(index + 1, &next, isStart: false, isEnd: rest.isEmpty) { return true }

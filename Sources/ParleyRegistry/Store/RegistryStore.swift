@@ -47,6 +47,21 @@ struct RegistryStore: Sendable {
         return RegistryStore(backend: backend)
     }
 
+    /// The row that says which indexes were seen says none that could have been.
+    struct DamagedCeiling: Error, CustomStringConvertible {
+        var text: String
+        var description: String { "the ceiling of the indexes is \"\(self.text.prefix(64))\"" }
+    }
+
+    /// Far beyond what changes can reach, and far from where adding to it would overflow.
+    private static let maximumCeiling: UInt64 = 1 << 62
+
+    private static func ceiling(_ text: String) throws(DamagedCeiling) -> UInt64 {
+        // To begin at 0 instead would take every index back.
+        guard let ceiling = UInt64(text), ceiling <= self.maximumCeiling else { throw DamagedCeiling(text: text) }
+        return ceiling
+    }
+
     /// Reads everything, and raises the ceiling above all indexes that were seen before.
     func load() async throws -> (saved: RegistryStateMachine.Saved, floor: UInt64) {
         try await self.backend.withTransaction { transaction in
@@ -57,7 +72,7 @@ struct RegistryStore: Sendable {
                 guard let kind = row[0].integer.flatMap(Kind.init(rawValue:)), let text = row[1].text else { continue }
                 let data = Data(text.utf8)
                 switch kind {
-                case .ceiling: floor = max(floor, UInt64(text) ?? 0)
+                case .ceiling: floor = max(floor, try Self.ceiling(text))
                 case .node: saved.nodes.append(try decoder.decode(NodeRecord.self, from: data))
                 case .service: saved.services.append(try decoder.decode(ServiceRecord.self, from: data))
                 case .check: saved.checks.append(try decoder.decode(CheckRecord.self, from: data))

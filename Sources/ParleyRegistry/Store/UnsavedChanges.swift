@@ -42,6 +42,13 @@ struct UnsavedChanges: Sendable {
         self.failure = StoreFailure(ticket: batch.ticket, cause: error)
     }
 
+    /// What to say to further changes while the disk refuses, so that they do not grow without end; `nil` takes them.
+    func refusal(limit: Int) -> StoreFailure? {
+        guard var failure, self.keys.count >= limit else { return nil }
+        failure.isInEffect = false
+        return failure
+    }
+
     /// Nothing will be written any more.
     mutating func ended() { self.failure = StoreFailure(ticket: .max, cause: nil) }
 
@@ -57,13 +64,18 @@ struct UnsavedChanges: Sendable {
     }
 }
 
-/// A change is in effect, and not on disk.
+/// A change is not on disk.
 struct StoreFailure: Error, CustomStringConvertible {
     var ticket: UInt64
     var cause: (any Error)?
+    /// Whether it was made all the same, and is written when that is possible again.
+    var isInEffect = true
 
     var description: String {
         guard let cause else { return "the registry has been stopped" }
+        guard self.isInEffect else {
+            return "no change is taken before the disk has room for those before it: \(cause)"
+        }
         return "the change is in effect, and could not be written: \(cause)"
     }
 }

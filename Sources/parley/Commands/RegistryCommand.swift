@@ -27,6 +27,14 @@ struct RegistryCommand: AsyncParsableCommand {
     @Option(help: "Port of the HTTP API; 0 takes a free one.") var httpPort = 8_500
     @Option(help: "Port of DNS, UDP and TCP; 0 takes a free one, -1 answers no DNS.") var dnsPort = 8_600
     @Option(help: "Address to listen on: 0.0.0.0 is every IPv4 interface.") var bind = "127.0.0.1"
+    @Option(
+        help: ArgumentHelp(
+            "Address at which other machines reach this one, for services without an address of their own. Default: "
+                + "what --bind says, or the first interface's that is not the loopback.",
+            valueName: "address"
+        )
+    )
+    var advertise: String?
     @Option(help: ArgumentHelp("Folder for the registry's file; created when missing.", valueName: "folder"))
     var data = "./data"
     @Flag(help: "Keep everything in memory: a restart begins empty.") var memory = false
@@ -38,6 +46,11 @@ struct RegistryCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard (0...65_535).contains(self.httpPort) else { throw ValidationError("--http-port must be 0 to 65535") }
+        if let advertise, advertise.isEmpty || LocalAddress.isWildcard(advertise) {
+            throw ValidationError("--advertise must be an address at which this machine is reached")
+        }
+        // Not "none": a script whose variable is missing must not open the registry to everybody.
+        guard self.token?.isEmpty != true else { throw ValidationError("--token must not be empty; leave it out") }
         guard (-1...65_535).contains(self.dnsPort) else { throw ValidationError("--dns-port must be -1 to 65535") }
     }
 
@@ -50,9 +63,22 @@ struct RegistryCommand: AsyncParsableCommand {
             }
             configuration.datacenter = self.datacenter
             configuration.nodeName = self.node
-            configuration.token = self.token ?? ProcessInfo.processInfo.environment["CONSUL_HTTP_TOKEN"]
+            // A variable that is set to nothing is how a shell says that there is none.
+            let variable = ProcessInfo.processInfo.environment["CONSUL_HTTP_TOKEN"].flatMap { $0.isEmpty ? nil : $0 }
+            configuration.token = self.token ?? variable
             var logger = Console.logger
             logger.logLevel = .warning
+            if let advertise {
+                configuration.advertisedAddress = advertise
+            } else if LocalAddress.isWildcard(self.bind) {
+                if let address = LocalAddress.reachable(allowsIPv6: self.bind.contains(":")) {
+                    configuration.advertisedAddress = address
+                } else {
+                    logger.warning(
+                        "no interface but the loopback: other machines are told 127.0.0.1; say --advertise ADDRESS"
+                    )
+                }
+            }
             let registry = try await Registry(configuration, logger: logger)
             var dns: DNSServer?
             if self.dnsPort >= 0 {
