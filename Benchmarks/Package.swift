@@ -61,6 +61,20 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // The registry in a process of its own; `dev/bench registry`.
+        .executableTarget(
+            name: "registry-bench",
+            dependencies: [
+                "PeerBench",
+                .product(name: "ParleyCore", package: "parley"),
+                .product(name: "ParleyRegistry", package: "parley"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         // Beside the HTTP client that it is made with; `dev/bench resilience`.
         .executableTarget(
             name: "resilience-bench",
