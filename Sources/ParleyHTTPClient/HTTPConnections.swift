@@ -19,14 +19,12 @@ package final class HTTPConnections: Sendable {
     /// - Parameters:
     ///   - connectTimeout: for opening a connection, and for waiting until one of `maxConnectionsPerEndpoint` is free.
     ///   - readTimeout: between two reads while an answer is awaited; `nil` for none.
-    ///   - isTraced: whether the library makes a span of each request; `false` where somebody else does.
     ///   - idleTimeout: how long an unused connection is kept. Shorter than the 60 s of our servers, so that we close
     ///     first and no request meets a connection that is being closed at the other end.
     package init(
         connectTimeout: Duration,
         readTimeout: Duration? = nil,
         maxConnectionsPerEndpoint: Int,
-        isTraced: Bool = true,
         idleTimeout: Duration = .seconds(30)
     ) {
         var configuration = HTTPClient.Configuration()
@@ -37,7 +35,6 @@ package final class HTTPConnections: Sendable {
         // A redirect or a compressed body is the caller's to follow or to unpack.
         configuration.redirectConfiguration = .disallow
         configuration.decompression = .disabled
-        if !isTraced { configuration.tracing.tracer = nil }
         configuration.httpVersion = .http1Only
         // The library would try to connect again until the connect timeout; retrying is decided in one place, ours.
         configuration.connectionPool.retryConnectionEstablishment = false

@@ -4,7 +4,6 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import ParleyCore
 internal import ParleyResilience
-internal import Tracing
 
 /// What stays the same over the tries of one call.
 struct Sending: Sendable {
@@ -12,40 +11,28 @@ struct Sending: Sendable {
     let body: [UInt8]?
     let service: ServiceName
     let context: RequestContext
-    /// Whether somebody records spans.
-    let isTraced: Bool
 }
 
 /// The transport below the policy: one request, one answer.
 extension ServiceClient {
-    func attempt(_ attempt: Attempt, _ sending: Sending) async throws -> ServiceResponse {
-        // A span of its own for each try, where anybody looks at spans.
-        guard sending.isTraced else { return try await self.send(attempt, sending) }
-        return try await withSpan(sending.request.method.rawValue, ofKind: .client) { span in
-            span.attributes["server.address"] = attempt.target.endpoint.host
-            span.attributes["server.port"] = attempt.target.endpoint.port
-            let response = try await self.send(attempt, sending)
-            span.attributes["http.response.status_code"] = response.status.code
-            return response
-        }
+    private struct Answer: Sendable {
+        var status: HTTPResponseStatus
+        var headers: HTTPHeaders
+        var body: [UInt8]
     }
 
-    private func send(_ attempt: Attempt, _ sending: Sending) async throws -> ServiceResponse {
-        let now = self.time.now
-        let exchange = Exchange(
-            maxBytes: self.configuration.maxResponseBytes,
-            method: HTTPMethod(rawValue: sending.request.method.rawValue)
-        )
-        let answer: Exchange.Answer
+    private struct BodyTooLarge: Error {}
+
+    func attempt(_ attempt: Attempt, _ sending: Sending) async throws -> ServiceResponse {
+        // An empty body is never asked for, so its mark would say for ever that nothing was begun.
+        let mark = sending.body.flatMap { (1...WatchedBytes.maxCount).contains($0.count) ? BeginMark() : nil }
+        let answer: Answer
         do {
-            answer = try await exchange.run(
-                self.makeRequest(attempt, sending, at: now),
-                on: self.connections.client,
-                deadline: .now() + TimeAmount(attempt.limit.remaining(at: now))
-            )
+            answer = try await self.exchange(attempt, sending, mark: mark)
         } catch {
+            // Our own cancellation and a cancellation from outside look alike; only the latter cancels this task.
             if Task.isCancelled { throw CancellationError() }
-            throw self.explain(error, attempt, sending, wasBegun: exchange.isBegun)
+            throw self.explain(error, attempt, sending, mark: mark)
         }
         // Before anything else is done with it: what somebody else says is nobody's business.
         try self.checkIdentity(of: answer, attempt, sending)
@@ -100,7 +87,7 @@ extension ServiceClient {
         }
     }
 
-    private func checkIdentity(of answer: Exchange.Answer, _ attempt: Attempt, _ sending: Sending) throws {
+    private func checkIdentity(of answer: Answer, _ attempt: Attempt, _ sending: Sending) throws {
         guard let expected = attempt.target.identity else { return }
         let named = answer.headers.first(name: RequestContextFields.instance)
         if named == expected { return }
@@ -128,11 +115,38 @@ extension ServiceClient {
         )
     }
 
+    private func exchange(_ attempt: Attempt, _ sending: Sending, mark: BeginMark?) async throws -> Answer {
+        let now = self.time.now
+        let request = self.makeRequest(attempt, sending, at: now, mark: mark)
+        // The library's own deadline ends with the head, and costs no task; the rest has mostly come with it.
+        let head = NIODeadline.now() + TimeAmount(attempt.limit.remaining(at: now))
+        let response = try await self.connections.client.execute(request, deadline: head)
+        let maxBytes = self.configuration.maxResponseBytes
+        if let length = response.headers.first(name: "content-length").flatMap({ Int($0) }),
+            length > maxBytes, request.method != .HEAD
+        {
+            throw BodyTooLarge()
+        }
+        let body = try await attempt.withinLimit(on: self.time) {
+            var body: [UInt8] = []
+            for try await chunk in response.body {
+                guard body.count + chunk.readableBytes <= maxBytes else { throw BodyTooLarge() }
+                body.append(contentsOf: chunk.readableBytesView)
+            }
+            return body
+        }
+        return Answer(status: response.status, headers: response.headers, body: body)
+    }
+
     private func makeRequest(
         _ attempt: Attempt,
         _ sending: Sending,
-        at now: ContinuousClock.Instant
-    ) throws -> HTTPClient.Request {
+        at now: ContinuousClock.Instant,
+        mark: BeginMark?
+    ) -> HTTPClientRequest {
+        let target = URLTarget.escaped(sending.request.path ?? "/")
+        var request = HTTPClientRequest(url: "http://\(attempt.target.endpoint)\(target)")
+        request.method = HTTPMethod(rawValue: sending.request.method.rawValue)
         var headers = HTTPHeaders()
         for field in sending.request.headerFields { headers.add(name: field.name.rawName, value: field.value) }
         // What a caller has written itself gives way; most have written nothing.
@@ -157,23 +171,13 @@ extension ServiceClient {
             headers.remove(name: RequestContextFields.instance)
         }
         if let authority = sending.request.authority, !authority.isEmpty { write("host", authority) }
-        // A tracer of the program's own, which knows spans and not our context, has the last word about its headers.
-        if let spans = ServiceContext.current {
-            InstrumentationSystem.instrument.inject(spans, into: &headers, using: HeaderInjector())
+        request.headers = headers
+        if let body = sending.body {
+            request.body =
+                mark.map { .bytes(WatchedBytes(bytes: body, mark: $0), length: .known(Int64(body.count))) }
+                ?? .bytes(ByteBuffer(bytes: body))
         }
-        let target = URLTarget.escaped(sending.request.path ?? "/")
-        return try HTTPClient.Request(
-            url: "http://\(attempt.target.endpoint)\(target)",
-            method: HTTPMethod(rawValue: sending.request.method.rawValue),
-            headers: headers,
-            body: sending.body.map { .byteBuffer(ByteBuffer(bytes: $0)) }
-        )
-    }
-
-    private struct HeaderInjector: Injector {
-        func inject(_ value: String, forKey key: String, into headers: inout HTTPHeaders) {
-            headers.replaceOrAdd(name: key, value: value)
-        }
+        return request
     }
 
     private static func fields(_ headers: HTTPHeaders) -> HTTPFields {
@@ -188,10 +192,11 @@ extension ServiceClient {
         _ error: any Error,
         _ attempt: Attempt,
         _ sending: Sending,
-        wasBegun: Bool
+        mark: BeginMark?
     ) -> ServiceClientError {
         let endpoint = attempt.target.endpoint
         let place = "\(sending.service) at \(endpoint)"
+        let wasBegun = mark.map { $0.isSet }
         func make(_ code: ServiceClientError.Code, _ message: String, _ retry: RetrySafety) -> ServiceClientError {
             ServiceClientError(
                 code,
@@ -203,8 +208,8 @@ extension ServiceClient {
                 cause: error
             )
         }
-        if error as? HTTPClientError == .deadlineExceeded {
-            let retry: RetrySafety = wasBegun ? .mayHaveRun : .notSent
+        if error is AttemptTimedOut || error as? HTTPClientError == .deadlineExceeded {
+            let retry: RetrySafety = wasBegun == false ? .notSent : .mayHaveRun
             if attempt.limit == attempt.deadline {
                 return make(.deadlinePassed, "\(place) did not answer before the deadline of the call.", retry)
             }
@@ -215,7 +220,7 @@ extension ServiceClient {
                 retry
             )
         }
-        if error is Exchange.BodyTooLarge {
+        if error is BodyTooLarge {
             return make(
                 .responseTooLarge,
                 "The answer of \(place) is larger than \(self.configuration.maxResponseBytes) bytes; ask for less, or "

@@ -40,9 +40,8 @@ public final class ServiceClient: Service, Sendable {
 
     /// - Parameters:
     ///   - httpClient: connections to use; the owner shuts them down, and its timeouts and redirect rules apply in
-    ///     place of the configuration's. Without one the client makes its own. A tracer in its configuration makes
-    ///     spans without a parent beside ours; leave it out (`tracing.tracer = nil`).
-    ///   - time: for all waits but that for an answer, whose limit is kept by the event loops' own clock.
+    ///     place of the configuration's. Without one the client makes its own.
+    ///   - time: for all waits but that for the head of an answer, which the event loops' own clock ends.
     public init(
         configuration: Configuration,
         resolver: any ServiceResolver,
@@ -57,8 +56,7 @@ public final class ServiceClient: Service, Sendable {
             httpClient.map { HTTPConnections(borrowing: $0) }
             ?? HTTPConnections(
                 connectTimeout: configuration.connectTimeout,
-                maxConnectionsPerEndpoint: configuration.maxConnectionsPerEndpoint,
-                isTraced: false
+                maxConnectionsPerEndpoint: configuration.maxConnectionsPerEndpoint
             )
         self.known = KnownTargets(configuration.policy.identity)
         self.time = time
@@ -124,16 +122,9 @@ public final class ServiceClient: Service, Sendable {
         }
         var context = RequestContext.current ?? RequestContext(requestID: self.ids.next().description)
         context.caller = self.configuration.name.description
-        let work = context
+        let sending = Sending(request: request, body: body, service: service, context: context)
         // The span: above everything, so that it shows how long the caller waited, for whatever.
         return try await withSpan("call \(service)", ofKind: .client) { span in
-            let sending = Sending(
-                request: request,
-                body: body,
-                service: service,
-                context: work,
-                isTraced: span.isRecording
-            )
             // Attributes that nobody reads are not written either.
             guard span.isRecording else { return try await self.call(sending, deadline: deadline, affinity: affinity) }
             span.attributes["service.name"] = service.description

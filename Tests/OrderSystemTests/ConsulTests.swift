@@ -1,6 +1,7 @@
 import Foundation
 import NIOHTTP1
 import ProcessTestSupport
+import RedisTestSupport
 import Testing
 
 /// Every service a process of its own, with a registry that is not theirs: as with a Consul.
@@ -16,13 +17,14 @@ import Testing
             binary,
             ["registry", "--http-port", port, "--dns-port", "-1", "--memory", "--json"]
         )
-        let line = try #require(try await process.firstLine(), "\(process.error)")
-        let addresses = try JSONDecoder().decode([String: String].self, from: Data(line.utf8))
+        let line = try await process.firstLine()
+        let text = try #require(line, "\(process.error)")
+        let addresses = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
         return (process, try #require(addresses["http"]?.replacing("http://", with: "")))
     }
 
     @Test func servicesFindEachOtherThroughItAlsoAfterItHasForgottenThem() async throws {
-        let first = try await self.registry()
+        let first = try await self.registry(port: "\(try await freePort())")
         let url = "consul://\(first.address)"
         var services: [String: OrderSystemProcess] = [:]
         for name in [

@@ -228,7 +228,7 @@ private final class Tally: Sendable {
                 #expect(error?.code == .connectFailed)
             }
         }
-        // Each try has one of its own below it.
+        // The HTTP library has one of its own for each try.
         let spans = tracer.finishedSpans.filter { $0.operationName == "call user-service" }
         #expect(spans.count == 2)
         #expect(spans.first?.attributes.get("call.attempts") == .int64(2))

@@ -9,16 +9,16 @@ private struct BreakerModel {
     var state = BreakerState.closed
     var until = origin
     var openings = 0
-    var closedAt: ContinuousClock.Instant?
+    var closedAt: Moment?
     /// Since the last change of state: which bucket, and whether it failed.
     var log: [(bucket: Int, failed: Bool)] = []
-    var firstCount: ContinuousClock.Instant?
+    var firstCount: Moment?
     var newest = 0
     var probing = 0
     var proven = 0
     var period = 0
 
-    mutating func admit(_ now: ContinuousClock.Instant) -> Int? {
+    mutating func admit(_ now: Moment) -> Int? {
         switch self.state {
         case .closed: return self.period
         case .isolated: return nil
@@ -33,7 +33,7 @@ private struct BreakerModel {
         }
     }
 
-    mutating func record(_ health: InstanceHealth, _ permit: Int, _ now: ContinuousClock.Instant) {
+    mutating func record(_ health: InstanceHealth, _ permit: Int, _ now: Moment) {
         guard permit == self.period else { return }
         if self.state == .halfOpen {
             self.probing -= 1
@@ -60,7 +60,7 @@ private struct BreakerModel {
         }
     }
 
-    mutating func open(_ now: ContinuousClock.Instant) {
+    mutating func open(_ now: Moment) {
         if let closedAt, closedAt.duration(to: now) >= self.policy.openTime.cap { self.openings = 0 }
         self.closedAt = nil
         self.openings += 1
@@ -86,7 +86,7 @@ private struct BreakerModel {
         probes: 2
     )
 
-    private func fail(_ breaker: inout CircuitBreaker, _ count: Int, at now: ContinuousClock.Instant = origin) {
+    private func fail(_ breaker: inout CircuitBreaker, _ count: Int, at now: Moment = origin) {
         for _ in 0..<count {
             guard case .admitted(let permit) = breaker.admit(at: now) else { return }
             _ = breaker.record(.ill, permit, at: now, chance: 0)

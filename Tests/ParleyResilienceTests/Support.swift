@@ -3,9 +3,9 @@ internal import ParleyCore
 @testable internal import ParleyResilience
 
 /// Where every test's clock begins.
-let origin = SystemTimeSource().now
+let origin = SystemTimeSource().moment
 
-func at(_ duration: Duration) -> ContinuousClock.Instant { origin.advanced(by: duration) }
+func at(_ duration: Duration) -> Moment { origin.advanced(by: duration) }
 
 /// Numbers that are the same for the same seed, with the questions that a model asks.
 struct Lots {

@@ -4,23 +4,31 @@
 /// two machines differ, durations do not), and work that arrives after its deadline is dropped with a reason, not
 /// started.
 public struct Deadline: Sendable, Hashable, Comparable {
-    public let instant: ContinuousClock.Instant
+    package let moment: Moment
 
     public init(_ instant: ContinuousClock.Instant) {
-        self.instant = instant
+        self.moment = Moment(instant)
     }
+
+    package init(_ moment: Moment) {
+        self.moment = moment
+    }
+
+    public var instant: ContinuousClock.Instant { self.moment.instant }
 
     /// A deadline `duration` from now.
     public init(after duration: Duration, on time: any TimeSource) {
-        self.instant = time.now.advanced(by: duration)
+        self.moment = time.moment.advanced(by: duration)
     }
 
     /// What is left; zero once it has passed.
-    public func remaining(at now: ContinuousClock.Instant) -> Duration {
-        max(.zero, now.duration(to: self.instant))
-    }
+    public func remaining(at now: ContinuousClock.Instant) -> Duration { self.remaining(at: Moment(now)) }
 
-    public func hasPassed(at now: ContinuousClock.Instant) -> Bool { now >= self.instant }
+    package func remaining(at now: Moment) -> Duration { max(.zero, now.duration(to: self.moment)) }
 
-    public static func < (lhs: Deadline, rhs: Deadline) -> Bool { lhs.instant < rhs.instant }
+    public func hasPassed(at now: ContinuousClock.Instant) -> Bool { self.hasPassed(at: Moment(now)) }
+
+    package func hasPassed(at now: Moment) -> Bool { now >= self.moment }
+
+    public static func < (lhs: Deadline, rhs: Deadline) -> Bool { lhs.moment < rhs.moment }
 }

@@ -38,3 +38,8 @@ public struct SystemTimeSource: TimeSource {
         try await ContinuousClock().sleep(until: instant, tolerance: nil)
     }
 }
+
+extension Moment {
+    /// Any would do; one that is near keeps the numbers small.
+    static let origin = ContinuousClock.now
+}

@@ -1,11 +1,12 @@
 public import ParleyCore
+internal import Synchronization
 
 /// One try, as the transport sees it.
 public struct Attempt: Sendable {
     public let target: CallTarget
     /// Counted from 1.
     public let number: Int
-    /// Until when it may take: the transport keeps to it, with ``withinLimit(on:_:)``.
+    /// Until when it may take: the transport keeps to it, by itself or with ``withinLimit(on:_:)``.
     public let limit: Deadline
     /// The end of the whole call.
     public let deadline: Deadline
@@ -15,7 +16,7 @@ public struct Attempt: Sendable {
     /// than a tenth of the attempt timeout has only itself to blame.
     public let blamesTimeout: Bool
 
-    /// Runs `body`, and cancels it at the limit.
+    /// Runs `body`, and cancels it at the limit. A `body` that ends without having to wait begins no timer.
     ///
     /// - Throws: ``AttemptTimedOut`` at the limit, but not before `body` has ended.
     public func withinLimit<Value: Sendable>(
@@ -23,15 +24,43 @@ public struct Attempt: Sendable {
         _ body: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {
         let limit = self.limit
+        let isOver = Flag()
         return try await withThrowingTaskGroup(of: Value.self) { group in
-            group.addTask { try await body() }
-            group.addTask {
-                try await time.sleep(until: limit.instant)
-                throw AttemptTimedOut()
+            group.addTaskThatBegins {
+                defer { isOver.set() }
+                return try await body()
+            }
+            if !isOver.isSet {
+                group.addTask {
+                    try await time.sleep(until: limit.instant)
+                    throw AttemptTimedOut()
+                }
             }
             defer { group.cancelAll() }
             guard let value = try await group.next() else { throw CancellationError() }
             return value
+        }
+    }
+}
+
+private final class Flag: Sendable {
+    private let value = Atomic(false)
+
+    var isSet: Bool { self.value.load(ordering: .acquiring) }
+
+    func set() { self.value.store(true, ordering: .releasing) }
+}
+
+extension ThrowingTaskGroup where Failure == any Error {
+    /// As `addTask`, but what the task does before it waits for the first time is done at once and on this thread, where
+    /// the system can do that.
+    fileprivate mutating func addTaskThatBegins(
+        _ operation: @escaping @Sendable () async throws -> ChildTaskResult
+    ) {
+        if #available(macOS 26, *) {
+            self.addImmediateTask { try await operation() }
+        } else {
+            self.addTask { try await operation() }
         }
     }
 }

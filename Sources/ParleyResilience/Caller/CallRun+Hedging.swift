@@ -30,7 +30,7 @@ extension CallRun {
     /// - Returns: the number of the try whose value is the call's.
     func hedged(
         _ policy: HedgePolicy,
-        entered: ContinuousClock.Instant,
+        entered: Moment,
         _ attempt: @escaping @Sendable (Attempt) async -> AttemptAnswer
     ) async throws -> (number: Int, explanation: CallExplanation) {
         var hedge = HedgeMachine(
@@ -49,13 +49,13 @@ extension CallRun {
         let picked = PickedInstances()
         return try await withThrowingTaskGroup(of: Event.self) { group in
             counts.begin()
-            hedge.start(at: self.caller.time.now)
+            hedge.start(at: self.caller.time.moment)
             self.add(counts, picked, isHedge: false, attempt, to: &group)
             self.addTimer(hedge.nextStart, to: &group)
             var last: AttemptEnd?
             var verdict: (end: AttemptEnd, stop: StopReason)?
             while verdict == nil, let event = try await group.next() {
-                let now = self.caller.time.now
+                let now = self.caller.time.moment
                 switch event {
                 case .ended(let end):
                     if case .cancelled = end.result { throw CancellationError() }
@@ -92,13 +92,13 @@ extension CallRun {
                 guard case .success(.ended(let end)) = event else { continue }
                 story.add(end)
             }
-            let now = self.caller.time.now
+            let now = self.caller.time.moment
             let explanation = try story.finish(verdict.end, machine: counts, stop: verdict.stop, at: now, self)
             return (verdict.end.record.number, explanation)
         }
     }
 
-    private func refusal(of counts: RetryMachine, at now: ContinuousClock.Instant) -> StopReason? {
+    private func refusal(of counts: RetryMachine, at now: Moment) -> StopReason? {
         if counts.hopBudget == 0 { return .hopBudgetSpent }
         return self.lane.withdraw(at: now) ? nil : .clientBudgetSpent
     }
@@ -124,11 +124,11 @@ extension CallRun {
         }
     }
 
-    private func addTimer(_ instant: ContinuousClock.Instant?, to group: inout ThrowingTaskGroup<Event, any Error>) {
-        guard let instant else { return }
+    private func addTimer(_ moment: Moment?, to group: inout ThrowingTaskGroup<Event, any Error>) {
+        guard let moment else { return }
         let time = self.caller.time
         group.addTask {
-            try await time.sleep(until: instant)
+            try await time.sleep(until: moment.instant)
             return .timer
         }
     }

@@ -1,9 +1,9 @@
 internal import ParleyCore
 internal import Synchronization
 
-/// What a transport made of a try, but for its value. Who made the closure that gives it keeps that: all that stands
-/// between the two ends of a call is the same for every type, and what is generic costs a look-up for each thing that is
-/// done with it.
+/// What a transport made of a try, but for its value, which is kept by whoever made the closure. All that stands between
+/// the two ends of a call is the same for every type; what is generic costs a look-up for each thing that is done with
+/// it.
 struct AttemptAnswer: Sendable {
     var result: AttemptEnd.Result
     var judgement: Judgement
@@ -20,7 +20,7 @@ struct AttemptEnd: Sendable {
     var result: Result
     var verdict: Verdict
     /// When.
-    var instant: ContinuousClock.Instant
+    var moment: Moment
     var target: CallTarget?
     /// Of the instance, so that the next try goes elsewhere.
     var serial: UInt64?
@@ -43,7 +43,7 @@ struct CallRun: Sendable {
     let call: Call
     let key: UInt64?
     let limits: AttemptLimit
-    let start: ContinuousClock.Instant
+    let start: Moment
     let targets: @Sendable () async throws -> [CallTarget]
 
     private var time: any TimeSource { self.caller.time }
@@ -55,7 +55,7 @@ struct CallRun: Sendable {
     ///   - attempt: sends it; the value that it came to last is the call's.
     /// - Throws: if that is no value.
     func retried(
-        entered: ContinuousClock.Instant,
+        entered: Moment,
         _ attempt: (Attempt) async -> AttemptAnswer
     ) async throws -> CallExplanation {
         var machine = RetryMachine(
@@ -80,9 +80,9 @@ struct CallRun: Sendable {
             // Breakers have opened while this call was at it: what the last try came to says more than that.
             if case .failure(.unavailable, _, _) = end.result {
                 let end = last ?? end
-                return try story.finish(end, machine: machine, stop: .nobodyAvailable, at: self.time.now, self)
+                return try story.finish(end, machine: machine, stop: .nobodyAvailable, at: self.time.moment, self)
             }
-            let now = end.instant
+            let now = end.moment
             let action = machine.ended(
                 end.verdict,
                 at: now,
@@ -95,7 +95,7 @@ struct CallRun: Sendable {
             case .retry(let delay):
                 last = end
                 self.caller.onEvent(.retry(service: self.call.service, attempt: machine.attempts, delay: delay))
-                if delay > .zero { try await self.time.sleep(until: now.advanced(by: delay)) }
+                if delay > .zero { try await self.time.sleep(until: now.advanced(by: delay).instant) }
             }
         }
     }
@@ -124,7 +124,7 @@ struct CallRun: Sendable {
             let failure = AttemptEnd.Result.failure(.resolverFailed, cause: error, retryAfter: nil)
             return self.nobodyAsked(number, failure, note: "its instances could not be looked up")
         }
-        let began = self.time.now
+        let began = self.time.moment
         // A look-up may have taken all the time there was; then nothing must be sent any more.
         if self.limits.deadline.hasPassed(at: began) {
             let failure = AttemptEnd.Result.failure(.deadlinePassed, cause: nil, retryAfter: nil)
@@ -174,11 +174,11 @@ struct CallRun: Sendable {
         _ ticket: InstancePool.Ticket,
         _ number: Int,
         isHedge: Bool,
-        began: ContinuousClock.Instant,
+        began: Moment,
         instances: Int
     ) -> AttemptEnd {
         let judgement = answer.judgement
-        let now = self.time.now
+        let now = self.time.moment
         let (changes, budget) = self.lane.state.withLock { state in
             let chance = state.unitChance()
             let changes = state.pool.end(ticket, judgement.verdict.health, at: now, chance: chance)
@@ -188,7 +188,7 @@ struct CallRun: Sendable {
         return AttemptEnd(
             result: answer.result,
             verdict: judgement.verdict,
-            instant: now,
+            moment: now,
             target: ticket.target,
             serial: ticket.serial,
             record: CallExplanation.Attempt(
@@ -209,11 +209,11 @@ struct CallRun: Sendable {
     }
 
     private func nobodyAsked(_ number: Int, _ result: AttemptEnd.Result, note: String) -> AttemptEnd {
-        let now = self.time.now
+        let now = self.time.moment
         return AttemptEnd(
             result: result,
             verdict: .nobody,
-            instant: now,
+            moment: now,
             target: nil,
             serial: nil,
             record: CallExplanation.Attempt(
@@ -246,7 +246,7 @@ struct CallRun: Sendable {
             retryAfter = wait
         }
         var explanation = CallExplanation(service: self.call.service.description, stop: stop)
-        let now = self.time.now
+        let now = self.time.moment
         explanation.tookMicroseconds = self.start.duration(to: now).inMicroseconds
         explanation.waitedMicroseconds = explanation.tookMicroseconds
         explanation.hopBudgetLeft = self.call.context?.retryBudget
@@ -274,7 +274,7 @@ struct Story {
     /// Instances that this call has failed at, the last one last.
     private(set) var tried: [UInt64] = []
 
-    init(_ run: CallRun, entered: ContinuousClock.Instant) {
+    init(_ run: CallRun, entered: Moment) {
         self.explanation = CallExplanation(service: run.call.service.description)
         self.explanation.waitedMicroseconds = run.start.duration(to: entered).inMicroseconds
     }
@@ -296,7 +296,7 @@ struct Story {
         _ end: AttemptEnd,
         machine: RetryMachine,
         stop: StopReason,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         _ run: CallRun
     ) throws -> CallExplanation {
         self.explanation.stop = stop

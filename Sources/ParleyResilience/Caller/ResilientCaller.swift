@@ -51,7 +51,7 @@ public final class ResilientCaller: Sendable {
         classify: @escaping @Sendable (Result<Value, any Error>, Attempt) -> Judgement,
         attempt: @escaping @Sendable (Attempt) async throws -> Value
     ) async throws -> (value: Value, explanation: CallExplanation) {
-        let start = self.time.now
+        let start = self.time.moment
         // The deadline: above everything that waits, so that every wait ends with it.
         let own = call.deadline ?? Deadline(start.advanced(by: self.policy.timeout.between(.zero, .seconds(864_000))))
         let limits = AttemptLimit(
@@ -71,7 +71,7 @@ public final class ResilientCaller: Sendable {
         guard !limits.deadline.hasPassed(at: start) else { throw run.refusal(.deadline) }
         // Rate limit and bulkhead: above the retries, so that a call in difficulties does not queue anew for each try,
         // and a service in difficulties does not get more at once by being tried again.
-        let entered: ContinuousClock.Instant
+        let entered: Moment
         do { entered = try await lane.enter(deadline: limits.deadline, at: start) } catch {
             if case .cancelled = error { throw CancellationError() }
             throw run.refusal(error)
@@ -155,7 +155,7 @@ extension ResilientCaller {
     }
 
     public func snapshot() -> ResilienceSnapshot {
-        let now = self.time.now
+        let now = self.time.moment
         let lanes = self.lanes.withLock { Array($0.values) }
         return ResilienceSnapshot(services: lanes.map { $0.snapshot(at: now) }.sorted { $0.name < $1.name })
     }

@@ -55,7 +55,7 @@ final class ServiceLane: Sendable {
 
     private enum Entry {
         case run
-        case wait(id: UInt64, until: ContinuousClock.Instant, Signal)
+        case wait(id: UInt64, until: Moment, Signal)
         case refuse
     }
 
@@ -64,8 +64,8 @@ final class ServiceLane: Sendable {
     /// - Returns: when it had its turn; `begin` itself where it did not wait.
     func enter(
         deadline: Deadline,
-        at begin: ContinuousClock.Instant
-    ) async throws(Refusal) -> ContinuousClock.Instant {
+        at begin: Moment
+    ) async throws(Refusal) -> Moment {
         // Above the bulkhead: who waits for the rate must not hold a place meanwhile.
         let now = self.limitsRate ? try await self.awaitRate(deadline: deadline, at: begin) : begin
         let entry = self.state.withLock { state -> Entry in
@@ -88,36 +88,36 @@ final class ServiceLane: Sendable {
         case .run: return now
         case .refuse: throw .tooManyCalls
         case .wait(let id, let until, let signal):
-            await signal.wait(after: 0, until: min(until, deadline.instant), on: self.time)
+            await signal.wait(after: 0, until: min(until, deadline.moment).instant, on: self.time)
             let hasGivenUp = self.state.withLock { state in
                 state.waiters[id] = nil
                 let hasGivenUp = state.bulkhead?.giveUp(id) ?? false
-                if !hasGivenUp { state.budget?.deposit(at: self.time.now) }
+                if !hasGivenUp { state.budget?.deposit(at: self.time.moment) }
                 return hasGivenUp
             }
             guard hasGivenUp else {
                 // It was let in; perhaps at the very moment at which its caller went away.
-                guard Task.isCancelled else { return self.time.now }
+                guard Task.isCancelled else { return self.time.moment }
                 self.leave()
                 throw .cancelled
             }
             if Task.isCancelled { throw .cancelled }
-            throw deadline.hasPassed(at: self.time.now) ? .deadline : .tooManyCalls
+            throw deadline.hasPassed(at: self.time.moment) ? .deadline : .tooManyCalls
         }
     }
 
     private func awaitRate(
         deadline: Deadline,
-        at now: ContinuousClock.Instant
-    ) async throws(Refusal) -> ContinuousClock.Instant {
+        at now: Moment
+    ) async throws(Refusal) -> Moment {
         // Who cannot wait for a turn takes none: it would be lost for all, and under overload nothing be sent at all.
         let patience = deadline.remaining(at: now)
         switch self.state.withLock({ $0.limiter?.take(at: now, patience: patience) }) {
         case .none, .admit: return now
         case .refuse(let wait): throw .rateLimited(retryAfter: wait)
         case .wait(let wait):
-            do { try await self.time.sleep(until: now.advanced(by: wait)) } catch { throw .cancelled }
-            return self.time.now
+            do { try await self.time.sleep(until: now.advanced(by: wait).instant) } catch { throw .cancelled }
+            return self.time.moment
         }
     }
 
@@ -130,11 +130,11 @@ final class ServiceLane: Sendable {
         next?.ring()
     }
 
-    func withdraw(at now: ContinuousClock.Instant) -> Bool {
+    func withdraw(at now: Moment) -> Bool {
         self.state.withLock { $0.budget?.withdraw(at: now) ?? true }
     }
 
-    func snapshot(at now: ContinuousClock.Instant) -> ResilienceSnapshot.Service {
+    func snapshot(at now: Moment) -> ResilienceSnapshot.Service {
         self.state.withLock { state in
             ResilienceSnapshot.Service(
                 name: self.service.description,

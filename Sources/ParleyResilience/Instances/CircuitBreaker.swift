@@ -63,14 +63,14 @@ package struct CircuitBreaker: Equatable, Sendable {
     package enum Answer: Equatable, Sendable {
         case admitted(Permit)
         /// - Parameter until: when it may be asked again; `nil` when that depends on others.
-        case refused(until: ContinuousClock.Instant?)
+        case refused(until: Moment?)
     }
 
     private enum State: Equatable {
         /// Leaves by failures, to open; by hand, to isolated.
         case closed
         /// Leaves by time, to half-open; by hand, to isolated.
-        case open(until: ContinuousClock.Instant)
+        case open(until: Moment)
         /// Leaves by enough successes, to closed; by one failure, to open; by hand, to isolated.
         case halfOpen(running: Int, succeeded: Int)
         /// Leaves by hand, to closed.
@@ -84,7 +84,7 @@ package struct CircuitBreaker: Equatable, Sendable {
     private var window: CountWindow
     /// How often it has opened without having been well in between.
     package private(set) var openings = 0
-    private var closedAt: ContinuousClock.Instant?
+    private var closedAt: Moment?
 
     package init(_ policy: CircuitBreakerPolicy) {
         var policy = policy
@@ -99,7 +99,7 @@ package struct CircuitBreaker: Equatable, Sendable {
         self.window = CountWindow(length: policy.window)
     }
 
-    package func state(at now: ContinuousClock.Instant) -> BreakerState {
+    package func state(at now: Moment) -> BreakerState {
         switch self.current {
         case .closed: .closed
         case .open(let until): now < until ? .open : .halfOpen
@@ -109,7 +109,7 @@ package struct CircuitBreaker: Equatable, Sendable {
     }
 
     /// Whether ``admit(at:)`` would let a call through.
-    package func allows(at now: ContinuousClock.Instant) -> Bool {
+    package func allows(at now: Moment) -> Bool {
         switch self.current {
         case .closed: true
         case .open(let until): now >= until
@@ -119,7 +119,7 @@ package struct CircuitBreaker: Equatable, Sendable {
     }
 
     /// When an open breaker lets the next call through.
-    package var opensUntil: ContinuousClock.Instant? {
+    package var opensUntil: Moment? {
         if case .open(let until) = self.current { until } else { nil }
     }
 
@@ -127,7 +127,7 @@ package struct CircuitBreaker: Equatable, Sendable {
 
     package var isClosed: Bool { self.current == .closed }
 
-    package mutating func admit(at now: ContinuousClock.Instant) -> Answer {
+    package mutating func admit(at now: Moment) -> Answer {
         switch self.current {
         case .closed:
             return .admitted(Permit(period: self.period))
@@ -152,7 +152,7 @@ package struct CircuitBreaker: Equatable, Sendable {
     package mutating func record(
         _ health: InstanceHealth,
         _ permit: Permit,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         chance: Double
     ) -> BreakerState? {
         guard permit.period == self.period else { return nil }
@@ -177,7 +177,7 @@ package struct CircuitBreaker: Equatable, Sendable {
 
     private mutating func count(
         _ health: InstanceHealth,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         chance: Double
     ) -> BreakerState? {
         guard health == .well || health == .ill else { return nil }
@@ -195,7 +195,7 @@ package struct CircuitBreaker: Equatable, Sendable {
         return row > 0 && self.consecutive >= row || isTooMuch ? self.open(at: now, chance: chance) : nil
     }
 
-    private mutating func open(at now: ContinuousClock.Instant, chance: Double) -> BreakerState {
+    private mutating func open(at now: Moment, chance: Double) -> BreakerState {
         // Well for as long as the longest opening: what was before is over.
         if let closedAt, closedAt.duration(to: now) >= self.policy.openTime.cap { self.openings = 0 }
         // That counts once: a breaker that opens again from half-open was not well in between.
@@ -206,7 +206,7 @@ package struct CircuitBreaker: Equatable, Sendable {
         return .open
     }
 
-    private mutating func close(at now: ContinuousClock.Instant) -> BreakerState {
+    private mutating func close(at now: Moment) -> BreakerState {
         self.closedAt = now
         self.reset(to: .closed)
         return .closed

@@ -1,4 +1,4 @@
-internal import ParleyCore
+package import ParleyCore
 
 /// The instances of one service, with all that a client knows about each: breaker, ejection, quarantine, load. Pure.
 ///
@@ -22,7 +22,7 @@ package struct InstancePool: Sendable {
         package let serial: UInt64
         fileprivate let hint: Int
         fileprivate let permit: CircuitBreaker.Permit
-        fileprivate let began: ContinuousClock.Instant
+        fileprivate let began: Moment
     }
 
     package enum Pick: Sendable {
@@ -32,7 +32,7 @@ package struct InstancePool: Sendable {
         /// There are some, and none may be called.
         ///
         /// - Parameter until: when the first of them may be, if time alone decides.
-        case unavailable(until: ContinuousClock.Instant?)
+        case unavailable(until: Moment?)
     }
 
     struct Member: Sendable {
@@ -53,7 +53,7 @@ package struct InstancePool: Sendable {
     /// Whether every instance may be called, so that a pick needs to look at none. Kept true only by looking; whatever
     /// may end it sets `lookedAt` to `nil`.
     private var isCalm = false
-    private var lookedAt: ContinuousClock.Instant?
+    private var lookedAt: Moment?
     /// Kept by id and not with the member: an instance that comes back is still isolated.
     private(set) var isolated: Set<String> = []
 
@@ -120,7 +120,7 @@ package struct InstancePool: Sendable {
     package mutating func pick(
         avoiding tried: [UInt64],
         key: UInt64?,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         chance: UInt64
     ) -> Pick {
         guard !self.members.isEmpty else { return .nobody }
@@ -160,7 +160,7 @@ package struct InstancePool: Sendable {
     }
 
     /// Looks at all instances after a change; and, as long as one is in trouble, once a second, for times run out.
-    private mutating func look(at now: ContinuousClock.Instant) {
+    private mutating func look(at now: Moment) {
         if let lookedAt, self.isCalm || lookedAt.duration(to: now) < .seconds(1) { return }
         self.lookedAt = now
         self.isCalm = self.members.indices.allSatisfy {
@@ -176,7 +176,7 @@ package struct InstancePool: Sendable {
         ignoringBreakers: Bool,
         avoiding tried: [UInt64],
         key: UInt64?,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         chance: UInt64
     ) -> Int? {
         func may(_ place: Int) -> Bool {
@@ -208,14 +208,14 @@ package struct InstancePool: Sendable {
             ?? balancer.pick(at: now, chance: chance, key: key, accepts: may)
     }
 
-    private func isPanic(at now: ContinuousClock.Instant) -> Bool {
+    private func isPanic(at now: Moment) -> Bool {
         let percent = min(max(0, self.policy.panicPercent), 100)
         guard percent > 0 else { return false }
         let good = self.members.indices.count { self.standing(of: $0, at: now) == .available }
         return good * 100 < percent * self.members.count
     }
 
-    private func firstReturn(after now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
+    private func firstReturn(after now: Moment) -> Moment? {
         self.members.compactMap { member in
             if member.breaker.isIsolated { return nil }
             // The later of both; what is over, and a probe that is under way, say nothing.
@@ -229,7 +229,7 @@ package struct InstancePool: Sendable {
     package mutating func end(
         _ ticket: Ticket,
         _ health: InstanceHealth,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         chance: Double
     ) -> [PoolChange] {
         // Gone while it was asked: what it did says nothing about anybody who is there now.
@@ -301,7 +301,7 @@ extension InstancePool {
         return self.isolated.remove(id) != nil
     }
 
-    func standing(of place: Int, at now: ContinuousClock.Instant) -> InstanceStanding {
+    func standing(of place: Int, at now: Moment) -> InstanceStanding {
         let member = self.members[place]
         if member.breaker.isIsolated { return .isolated }
         if !member.quarantine.isOver(at: now) { return .quarantined }
@@ -310,7 +310,7 @@ extension InstancePool {
     }
 
     /// The first few instances and how they stand.
-    package func considered(at now: ContinuousClock.Instant) -> [CallExplanation.Considered] {
+    package func considered(at now: Moment) -> [CallExplanation.Considered] {
         self.members.indices.prefix(Self.maxConsidered).map { place in
             let target = self.members[place].target
             return CallExplanation.Considered(
@@ -321,11 +321,11 @@ extension InstancePool {
         }
     }
 
-    package func snapshot(at now: ContinuousClock.Instant) -> [ResilienceSnapshot.Instance] {
+    package func snapshot(at now: Moment) -> [ResilienceSnapshot.Instance] {
         self.members.indices.map { place in
             let member = self.members[place]
             let standing = self.standing(of: place, at: now)
-            let until: ContinuousClock.Instant? =
+            let until: Moment? =
                 switch standing {
                 case .open: member.breaker.opensUntil
                 case .ejected: self.detector?.ejectedUntil(place)

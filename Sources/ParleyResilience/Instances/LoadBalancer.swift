@@ -1,4 +1,4 @@
-internal import ParleyCore
+package import ParleyCore
 
 /// How the instance of a try is chosen. A closed set: each has its own state, kept by the balancer.
 public enum LoadBalancing: Sendable, Hashable {
@@ -26,7 +26,7 @@ package struct LoadBalancer: Equatable, Sendable {
         var inFlight = 0
         /// In microseconds; 0 as long as nothing has been measured.
         var latency = 0.0
-        var measuredAt: ContinuousClock.Instant?
+        var measuredAt: Moment?
     }
 
     package let kind: LoadBalancing
@@ -78,7 +78,7 @@ package struct LoadBalancer: Equatable, Sendable {
     ///   - chance: 64 uniform bits.
     ///   - key: for `consistentHash`, the hash of what belongs together.
     package mutating func pick(
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         chance: UInt64,
         key: UInt64?,
         accepts: (Int) -> Bool
@@ -101,7 +101,7 @@ package struct LoadBalancer: Equatable, Sendable {
         _ place: Int,
         took: Duration,
         health: InstanceHealth,
-        at now: ContinuousClock.Instant
+        at now: Moment
     ) {
         self.slots[place].inFlight = max(0, self.slots[place].inFlight - 1)
         self.inFlight = max(0, self.inFlight - 1)
@@ -119,14 +119,14 @@ package struct LoadBalancer: Equatable, Sendable {
 
     /// How much of what was measured still counts: 1 at once, a half after `decay`. A hyperbola instead of an
     /// exponential, which would need the system's mathematics and decide no pick differently that matters.
-    private func share(of slot: Slot, at now: ContinuousClock.Instant) -> Double {
+    private func share(of slot: Slot, at now: Moment) -> Double {
         guard let measuredAt = slot.measuredAt else { return 1 }
         let elapsed = Double(max(0, measuredAt.duration(to: now).inMicroseconds))
         return self.decay / (self.decay + elapsed)
     }
 
     /// Idle instances look better the longer nobody has asked them, so that one slow answer does not exclude for ever.
-    private func cost(_ slot: Slot, at now: ContinuousClock.Instant) -> Double {
+    private func cost(_ slot: Slot, at now: Moment) -> Double {
         (slot.latency * self.share(of: slot, at: now) + 1) * Double(slot.inFlight + 1) / Double(slot.weight)
     }
 
@@ -165,7 +165,7 @@ package struct LoadBalancer: Equatable, Sendable {
         return chosen
     }
 
-    private func fasterOfTwo(at now: ContinuousClock.Instant, chance: UInt64, _ accepts: (Int) -> Bool) -> Int? {
+    private func fasterOfTwo(at now: Moment, chance: UInt64, _ accepts: (Int) -> Bool) -> Int? {
         let (first, second) = self.two(chance, accepts)
         guard let first else { return nil }
         guard let second else { return first }

@@ -1,4 +1,4 @@
-internal import ParleyCore
+package import ParleyCore
 
 /// When an instance that does worse than the others is set aside.
 public struct OutlierPolicy: Sendable, Hashable {
@@ -55,14 +55,14 @@ package struct OutlierDetector: Equatable, Sendable {
         var total = 0
         var failed = 0
         var ejections = 0
-        var ejectedUntil: ContinuousClock.Instant?
+        var ejectedUntil: Moment?
         /// When the number of ejections last went up or down.
-        var changedAt: ContinuousClock.Instant?
+        var changedAt: Moment?
     }
 
     private let policy: OutlierPolicy
     private var entries: [Entry] = []
-    private var intervalEnd: ContinuousClock.Instant?
+    private var intervalEnd: Moment?
 
     package init(_ policy: OutlierPolicy) {
         var policy = policy
@@ -92,17 +92,17 @@ package struct OutlierDetector: Equatable, Sendable {
         return min(max(1, count * self.policy.maxEjectedPercent / 100), count - 1)
     }
 
-    package func isEjected(_ place: Int, at now: ContinuousClock.Instant) -> Bool {
+    package func isEjected(_ place: Int, at now: Moment) -> Bool {
         guard let until = self.entries[place].ejectedUntil else { return false }
         return now < until
     }
 
-    package func ejectedUntil(_ place: Int) -> ContinuousClock.Instant? { self.entries[place].ejectedUntil }
+    package func ejectedUntil(_ place: Int) -> Moment? { self.entries[place].ejectedUntil }
 
     /// How often it has been ejected, less how often it has proved itself since.
     package func ejections(of place: Int) -> Int { self.entries[place].ejections }
 
-    package func ejectedCount(at now: ContinuousClock.Instant) -> Int {
+    package func ejectedCount(at now: Moment) -> Int {
         self.entries.count { $0.ejectedUntil.map { now < $0 } ?? false }
     }
 
@@ -112,7 +112,7 @@ package struct OutlierDetector: Equatable, Sendable {
     package mutating func record(
         _ health: InstanceHealth,
         of place: Int,
-        at now: ContinuousClock.Instant
+        at now: Moment
     ) -> [Int] {
         guard health == .well || health == .ill, self.entries.indices.contains(place) else { return [] }
         var ejected = self.endInterval(at: now)
@@ -132,7 +132,7 @@ package struct OutlierDetector: Equatable, Sendable {
     }
 
     /// A success lowers the number of ejections by one, once in each interval.
-    private mutating func forgive(_ place: Int, at now: ContinuousClock.Instant) {
+    private mutating func forgive(_ place: Int, at now: Moment) {
         guard self.entries[place].ejections > 0 else { return }
         let since = max(self.entries[place].changedAt ?? now, self.entries[place].ejectedUntil ?? now)
         guard since.duration(to: now) >= self.policy.interval else { return }
@@ -140,7 +140,7 @@ package struct OutlierDetector: Equatable, Sendable {
         self.entries[place].changedAt = now
     }
 
-    private mutating func endInterval(at now: ContinuousClock.Instant) -> [Int] {
+    private mutating func endInterval(at now: Moment) -> [Int] {
         guard let end = self.intervalEnd else {
             self.intervalEnd = now.advanced(by: self.policy.interval)
             return []
@@ -163,7 +163,7 @@ package struct OutlierDetector: Equatable, Sendable {
         return ejected
     }
 
-    private mutating func eject(_ place: Int, at now: ContinuousClock.Instant) -> Bool {
+    private mutating func eject(_ place: Int, at now: Moment) -> Bool {
         guard self.ejectedCount(at: now) < self.mostEjected else { return false }
         let count = min(self.entries[place].ejections + 1, 10_000)
         let time = min(self.policy.baseTime * count, self.policy.longestTime)

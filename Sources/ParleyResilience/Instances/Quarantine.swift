@@ -22,13 +22,13 @@ public struct IdentityPolicy: Sendable, Hashable {
 /// Leaves an instance alone at whose address somebody else answers.
 struct Quarantine: Equatable, Sendable {
     private(set) var count = 0
-    private(set) var until: ContinuousClock.Instant?
+    private(set) var until: Moment?
 
-    func isOver(at now: ContinuousClock.Instant) -> Bool { self.until.map { now >= $0 } ?? true }
+    func isOver(at now: Moment) -> Bool { self.until.map { now >= $0 } ?? true }
 
     /// - Parameter chance: uniform in 0..<1.
     /// - Returns: whether it has just begun.
-    mutating func begin(_ policy: IdentityPolicy, at now: ContinuousClock.Instant, chance: Double) -> Bool {
+    mutating func begin(_ policy: IdentityPolicy, at now: Moment, chance: Double) -> Bool {
         // Calls that were under way together find out together.
         guard self.isOver(at: now) else { return false }
         self.count = min(self.count + 1, 1_000)

@@ -16,13 +16,13 @@ package struct AttemptLimit: Equatable, Sendable {
     }
 
     /// Until when a try that begins now may take.
-    package func limit(at now: ContinuousClock.Instant) -> Deadline {
+    package func limit(at now: Moment) -> Deadline {
         min(self.deadline, Deadline(now.advanced(by: self.attemptTimeout)))
     }
 
     /// Whether a try that came to its limit says something about the instance: a caller that left it less than a tenth
     /// of the attempt timeout has only itself to blame, and must not open the breaker for everybody.
-    package func blamesInstance(began start: ContinuousClock.Instant, limit: Deadline) -> Bool {
-        start.duration(to: limit.instant) >= self.fairShare
+    package func blamesInstance(began start: Moment, limit: Deadline) -> Bool {
+        start.duration(to: limit.moment) >= self.fairShare
     }
 }

@@ -1,4 +1,5 @@
 internal import DequeModule
+package import ParleyCore
 
 /// How many calls to one service are under way at once.
 public struct BulkheadPolicy: Sendable, Hashable {
@@ -22,7 +23,7 @@ package struct Bulkhead: Equatable, Sendable {
     package enum Entry: Equatable, Sendable {
         case run
         /// Until ``leave()`` names it, but not beyond this instant; then ``giveUp(_:)``.
-        case wait(until: ContinuousClock.Instant)
+        case wait(until: Moment)
         case refuse
     }
 
@@ -43,7 +44,7 @@ package struct Bulkhead: Equatable, Sendable {
     package var waiting: Int { self.waiters.count }
 
     /// - Parameter id: of this call, never used before.
-    package mutating func enter(_ id: UInt64, at now: ContinuousClock.Instant) -> Entry {
+    package mutating func enter(_ id: UInt64, at now: Moment) -> Entry {
         // Whoever waits goes first, also when there is room for a moment.
         if self.running < self.maxConcurrent, self.waiters.isEmpty {
             self.running += 1

@@ -14,18 +14,18 @@ struct CountWindow: Equatable, Sendable {
     private var buckets = [Counts](repeating: Counts(), count: Self.bucketCount)
     private(set) var sum = Counts()
     private let bucketLength: Int64
-    private var origin: ContinuousClock.Instant?
+    private var origin: Moment?
     /// The number of the newest bucket since `origin`.
     private var newest: Int64 = 0
     /// When that bucket is over, so that a call within it divides nothing.
-    private var newestEnd: ContinuousClock.Instant?
+    private var newestEnd: Moment?
 
     /// - Parameter length: of the whole window; at least 10 µs.
     init(length: Duration) {
         self.bucketLength = max(1, length.inMicroseconds / Int64(Self.bucketCount))
     }
 
-    mutating func advance(to now: ContinuousClock.Instant) {
+    mutating func advance(to now: Moment) {
         if let newestEnd, now < newestEnd { return }
         guard let origin else {
             self.origin = now

@@ -1,4 +1,4 @@
-internal import ParleyCore
+package import ParleyCore
 
 /// How many calls may begin in a time.
 public struct RateLimitPolicy: Sendable, Hashable {
@@ -35,7 +35,7 @@ package struct RateLimiter: Equatable, Sendable {
     private let cost: Int128
     private let tolerance: Int128
     private let longestWait: Duration
-    private var origin: ContinuousClock.Instant?
+    private var origin: Moment?
     /// When the next call is due, in units since `origin`.
     private var due: Int128 = 0
     /// The latest reading; a clock that goes back stands still here.
@@ -50,7 +50,7 @@ package struct RateLimiter: Equatable, Sendable {
     }
 
     /// - Parameter patience: a turn that comes later is of no use, and is not taken.
-    package mutating func take(at now: ContinuousClock.Instant, patience: Duration? = nil) -> Answer {
+    package mutating func take(at now: Moment, patience: Duration? = nil) -> Answer {
         let origin = self.origin ?? now
         self.origin = origin
         self.latest = max(self.latest, Self.nanoseconds(origin.duration(to: now)) * self.unitsPerNanosecond)

@@ -36,7 +36,7 @@ package struct HedgeMachine: Equatable, Sendable {
     package private(set) var running = 0
     private var isSpent: StopReason?
     /// When the next try begins, unless the call has ended by then.
-    package private(set) var nextStart: ContinuousClock.Instant?
+    package private(set) var nextStart: Moment?
 
     package init(policy: HedgePolicy, deadline: Deadline, longestRetryAfter: Duration) {
         self.delay = policy.delay.between(.milliseconds(1), .seconds(3_600))
@@ -46,14 +46,14 @@ package struct HedgeMachine: Equatable, Sendable {
     }
 
     /// Whether a try is due.
-    package func isDue(at now: ContinuousClock.Instant) -> Bool { self.nextStart.map { $0 <= now } ?? false }
+    package func isDue(at now: Moment) -> Bool { self.nextStart.map { $0 <= now } ?? false }
 
-    package mutating func start(at now: ContinuousClock.Instant) {
+    package mutating func start(at now: Moment) {
         self.started += 1
         self.running += 1
         // A hedge that would come after the deadline is not planned; a failure may still begin the next try before it.
         let next = now.advanced(by: self.delay)
-        let mayFollow = self.isSpent == nil && self.started < self.maxAttempts && next < self.deadline.instant
+        let mayFollow = self.isSpent == nil && self.started < self.maxAttempts && next < self.deadline.moment
         self.nextStart = mayFollow ? next : nil
     }
 
@@ -74,7 +74,7 @@ package struct HedgeMachine: Equatable, Sendable {
         return self.refuse(.nobodyAvailable)
     }
 
-    package mutating func ended(_ verdict: Verdict, at now: ContinuousClock.Instant) -> Action {
+    package mutating func ended(_ verdict: Verdict, at now: Moment) -> Action {
         self.running = max(0, self.running - 1)
         switch verdict.outcome {
         case .success: return .finish(.answered)
@@ -93,13 +93,13 @@ package struct HedgeMachine: Equatable, Sendable {
         return .finish(self.isSpent ?? .attemptsSpent)
     }
 
-    private mutating func plan(_ instant: ContinuousClock.Instant) {
+    private mutating func plan(_ start: Moment) {
         self.nextStart = nil
         guard self.isSpent == nil, self.started < self.maxAttempts else { return }
-        guard instant < self.deadline.instant else {
+        guard start < self.deadline.moment else {
             self.isSpent = .deadline
             return
         }
-        self.nextStart = instant
+        self.nextStart = start
     }
 }

@@ -1,3 +1,5 @@
+package import ParleyCore
+
 /// Which share of a client's calls may be repeated.
 public struct RetryBudgetPolicy: Sendable, Hashable {
     /// Retries allowed for each hundred calls of the window. Brought into 0…1,000.
@@ -31,20 +33,20 @@ package struct RetryBudget: Equatable, Sendable {
         self.window = CountWindow(length: policy.window.between(.seconds(1), .seconds(3_600)))
     }
 
-    package mutating func deposit(at now: ContinuousClock.Instant) {
+    package mutating func deposit(at now: Moment) {
         self.window.advance(to: now)
         self.window.add(total: 1)
     }
 
     /// Takes one retry; `false` when there is none.
-    package mutating func withdraw(at now: ContinuousClock.Instant) -> Bool {
+    package mutating func withdraw(at now: Moment) -> Bool {
         guard self.left(at: now) > 0 else { return false }
         self.window.add(bad: 1)
         return true
     }
 
     /// How many retries are left at this moment.
-    package mutating func left(at now: ContinuousClock.Instant) -> Int {
+    package mutating func left(at now: Moment) -> Int {
         self.window.advance(to: now)
         let units = self.window.sum.total * self.percent + (self.minimum - self.window.sum.bad) * 100
         return max(0, units / 100)

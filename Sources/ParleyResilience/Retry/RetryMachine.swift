@@ -32,7 +32,7 @@ package struct RetryMachine: Equatable, Sendable {
     ///     taken for a try that is not made.
     package mutating func ended(
         _ verdict: Verdict,
-        at now: ContinuousClock.Instant,
+        at now: Moment,
         chance: Double,
         withdraw: () -> Bool
     ) -> Action {
