@@ -66,7 +66,9 @@ let package = Package(
         // Floor 0: ground
         .target(
             name: "ParleyCore",
-            dependencies: [product("ServiceContextModule", "swift-service-context")],
+            dependencies: [
+                product("ServiceContextModule", "swift-service-context"), product("HeapModule", "swift-collections"),
+            ],
             swiftSettings: settings
         ),
 

@@ -21,7 +21,8 @@ import Testing
                     guard
                         let more = try? machine.register(
                             record,
-                            checks: [ttlCheck("c\(number)", of: record.id, .passing)]
+                            // One that expired meanwhile would wake those who wait, however busy the machine is.
+                            checks: [ttlCheck("c\(number)", of: record.id, .passing, ttl: .seconds(3_600))]
                         )
                     else { continue }
                     effects.merge(more)
@@ -32,24 +33,35 @@ import Testing
             #expect(running.registry.engine.read { $0.services.count } == instances + 1)
             let path = "/v1/health/service/s7"
             let index = try await running.index(path)
+            // Of those who have been answered; one who was not says why.
+            let answers = Locked<[Result<UInt64, any Error>]>([])
             start = time.now
-            try await withThrowingTaskGroup(of: (Int, UInt64).self) { group in
-                for _ in 0..<watchers {
-                    group.addTask { try await self.ask(running.endpoint, "\(path)?index=\(index)&wait=10m") }
-                }
-                for _ in 0..<others {
+            try await withThrowingDiscardingTaskGroup { group in
+                for number in 0..<watchers + others {
+                    // The others know what is still to come.
+                    let topic = number < watchers ? "s7?index=\(index)" : "s8?index=\(index + 5)"
                     group.addTask {
-                        try await self.ask(running.endpoint, "/v1/health/service/s8?index=\(index + 5)&wait=10m")
+                        let answer = await self.ask(running.endpoint, "/v1/health/service/\(topic)&wait=10m")
+                        answers.with { $0.append(answer) }
                     }
                 }
-                try #require(try await isEventually(within: .seconds(120)) { running.watchers == watchers + others })
+                try #require(
+                    try await isEventually(within: .seconds(120)) {
+                        running.watchers == watchers + others || answers.with { !$0.isEmpty }
+                    },
+                    "\(running.watchers) wait"
+                )
+                #expect(try answers.with { $0 }.map { try $0.get() } == [], "answered before anything has changed")
                 print("registry: \(watchers + others) wait after \(time.now - start)")
                 start = time.now
                 try await running.put("/v1/agent/check/fail/c7")
-                for _ in 0..<watchers {
-                    let (status, woken) = try await group.next() ?? (0, 0)
-                    #expect(status == 200 && woken == index + 1)
-                }
+                try #require(
+                    try await isEventually(within: .seconds(120)) {
+                        answers.with { $0.count == watchers || $0.contains { (try? $0.get()) == nil } }
+                    },
+                    "\(answers.with { $0.count }) were answered"
+                )
+                #expect(try answers.with { $0 }.allSatisfy { try $0.get() > index })
                 print("registry: \(watchers) answered \(time.now - start) after the change")
                 #expect(running.watchers == others)
                 group.cancelAll()
@@ -96,15 +108,20 @@ import Testing
         }
     }
 
-    /// A connection of its own: a client would share and queue.
-    private func ask(_ endpoint: Endpoint, _ path: String) async throws -> (Int, UInt64) {
-        try await RawConnection.with(endpoint) { connection in
-            try await connection.send("GET \(path) HTTP/1.1\r\nhost: x\r\n\r\n")
-            let head = try await connection.read(until: "\r\n\r\n")
-            let status = head.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
-            let mark = "X-Consul-Index: "
-            let line = head.split(separator: "\r\n").first { $0.hasPrefix(mark) }
-            return (status, line.flatMap { UInt64($0.dropFirst(mark.count)) } ?? 0)
+    /// The index of the answer. A connection of its own: a client would share and queue.
+    private func ask(_ endpoint: Endpoint, _ path: String) async -> Result<UInt64, any Error> {
+        do {
+            let index = try await RawConnection.with(endpoint) { connection in
+                try await connection.send("GET \(path) HTTP/1.1\r\nhost: x\r\n\r\n")
+                let head = try await connection.read(until: "\r\n\r\n")
+                let mark = "X-Consul-Index: "
+                let line = head.split(separator: "\r\n").first { $0.hasPrefix(mark) }
+                try #require(head.hasPrefix("HTTP/1.1 200 "), "\(head)")
+                return try #require(line.flatMap { UInt64($0.dropFirst(mark.count)) }, "\(head)")
+            }
+            return .success(index)
+        } catch {
+            return .failure(error)
         }
     }
 }

@@ -33,11 +33,16 @@ func service(_ id: String, _ name: String, port: Int = 80, tags: [String] = []) 
     return service
 }
 
-func ttlCheck(_ id: String, of service: String, _ status: CheckStatus = .critical) -> CheckRecord {
+func ttlCheck(
+    _ id: String,
+    of service: String,
+    _ status: CheckStatus = .critical,
+    ttl: Duration = .seconds(10)
+) -> CheckRecord {
     var check = CheckRecord(node: local, id: id, name: id, status: status)
     check.serviceID = service
     check.type = "ttl"
-    check.plan = CheckPlan(probe: .ttl, interval: .seconds(10), timeout: .seconds(10))
+    check.plan = CheckPlan(probe: .ttl, interval: ttl, timeout: ttl)
     return check
 }
 

@@ -113,8 +113,9 @@ final class Bench {
             try await self.rate("health of one service of 10, \(connections) at once", count, of: registry) {
                 try await self.send(count, over: all) { _ in same }
             }
-            try await self.rate("health of any service of 10, \(connections) at once", count, of: registry) {
-                try await self.send(count, over: all) { Self.request("GET", "/v1/health/service/s\($0 % 1_000)") }
+            // Nobody has asked it before, or something has changed since.
+            try await self.rate("health of 10, a new answer each, \(connections) at once", count, of: registry) {
+                try await self.send(count, over: all) { Self.request("GET", "/v1/health/service/s7?new=\($0)") }
             }
             try await self.close(all)
         }

@@ -113,7 +113,8 @@ struct Settings: ParsableArguments {
     /// machine, unless a registry elsewhere knows better.
     ///
     /// - Parameters:
-    ///   - elsewhere: those that this process does not run itself. What it runs is in its registry, or not to be called.
+    ///   - elsewhere: those that this process does not run itself. What it runs is in its registry, or not to be
+    ///     called.
     ///   - port: HTTP's or gRPC's.
     func addresses(of elsewhere: Set<ServiceKind>, _ port: (ServiceKind) -> Int?) throws -> StaticResolver {
         let onlyNamed = try self.chosenRegistry() != nil

@@ -107,7 +107,8 @@ public struct GRPCCallError: RetryClassifiedError, Sendable, CustomStringConvert
             if case .foreign(let named, _) = cause {
                 self.code = .wrongInstance
                 self.message =
-                    "\(named ?? "A server that does not say who it is") answered in place of \(failure.target?.id ?? "?"), the instance of \(place). The "
+                    "\(named ?? "A server that does not say who it is") answered in place of "
+                    + "\(failure.target?.id ?? "?"), the instance of \(place). The "
                     + "registry's entry is out of date; the address has passed to another program."
                 break
             }

@@ -134,7 +134,8 @@ final class GRPCChannels: Sendable {
         self.changed.ring()
     }
 
-    /// Keeps the connections alive until ``stop()``, and then until their calls are over; or until the task is cancelled.
+    /// Keeps the connections alive until ``stop()``, and then until their calls are over; or until the task is
+    /// cancelled.
     func run() async {
         self.state.withLock { if $0.phase == .new { $0.phase = .running } }
         await withDiscardingTaskGroup { group in

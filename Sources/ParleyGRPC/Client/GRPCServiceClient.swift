@@ -25,8 +25,8 @@ public typealias GRPCConnection = GRPCClient<HTTP2ClientTransport.Posix>
 /// if `isRepeatable` says that doing it twice is harmless. `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and `DEADLINE_EXCEEDED`
 /// are tried again, within the deadline, the number of tries and the budgets of the policy.
 ///
-/// **Streams.** A closure that reads a stream has the time of one try, like any other (`policy.attemptTimeout`, `nil` for
-/// as long as the call), and with `isRepeatable` it runs again from the beginning.
+/// **Streams.** A closure that reads a stream has the time of one try, like any other (`policy.attemptTimeout`, `nil`
+/// for as long as the call), and with `isRepeatable` it runs again from the beginning.
 ///
 /// **Life.** Calls are sent while ``run()`` runs; earlier ones wait for it until their deadline.
 public final class GRPCServiceClient: Service, Sendable {

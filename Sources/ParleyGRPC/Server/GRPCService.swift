@@ -27,8 +27,8 @@ internal import Synchronization
 /// **Identity.** A call that names another instance (`x-parley-instance`) is refused with `UNAVAILABLE` before anything
 /// is done: its caller's registry is out of date.
 ///
-/// **Shutdown.** When it begins, or the task of ``run()`` is cancelled, health turns `NOT_SERVING`, clients are told to go
-/// elsewhere (`GOAWAY`), and the service deregisters; calls under way have `drainTimeout` to finish, then they are
+/// **Shutdown.** When it begins, or the task of ``run()`` is cancelled, health turns `NOT_SERVING`, clients are told to
+/// go elsewhere (`GOAWAY`), and the service deregisters; calls under way have `drainTimeout` to finish, then they are
 /// cancelled.
 public final class GRPCService: Service, Sendable {
     public let health: GRPCHealth

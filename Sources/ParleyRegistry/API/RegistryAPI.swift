@@ -3,12 +3,6 @@ internal import NIOCore
 internal import ParleyCore
 internal import ParleyDiscovery
 
-#if canImport(FoundationEssentials)
-internal import FoundationEssentials
-#else
-internal import Foundation
-#endif
-
 /// Consul's HTTP API on the engine's state: from a request to an answer, without a socket.
 struct RegistryAPI: Sendable {
     /// One request on its way to a handler.
@@ -172,10 +166,7 @@ extension RegistryAPI {
         filtering: FilterTarget = .nothing
     ) throws -> APIAnswer {
         try Self.check(options?.filter, filtering)
-        let encoder = JSONEncoder()
-        // The same answer has the same bytes.
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        var bytes = Array(try encoder.encode(value))
+        var bytes = try AnswerEncoder.encode(value)
         if options?.filter != nil || options?.isPretty == true {
             var tree = try ConsulRequestReader.json(bytes)
             if let filter = options?.filter {
@@ -217,23 +208,47 @@ extension RegistryAPI {
             patience: options.patience,
             onWaiting: call.onWaiting
         ) { machine -> Found<Value> in
-            if let bytes = self.cache.find(key, version: machine.version) { return .bytes(bytes) }
-            return .value(read(machine), version: machine.version)
+            switch self.cache.find(key, version: machine.version) {
+            case .made(let bytes): .made(bytes)
+            case .beingMade(let making): .beingMade(making)
+            case .toBeMade(let making): .toBeMade(read(machine), making)
+            }
         }
         var answer: APIAnswer
         switch found {
-        case .bytes(let bytes): answer = APIAnswer(body: .json(bytes))
-        case .value(let value, let version):
-            answer = try self.json(value, options, filtering: filtering)
-            if case .json(let bytes) = answer.body { self.cache.keep(bytes, key, version: version) }
+        case .made(let bytes): answer = APIAnswer(body: .json(bytes))
+        case .toBeMade(let value, let making): answer = try self.make(value, options, making, filtering: filtering)
+        case .beingMade(let making):
+            if let bytes = await making.bytes(on: self.engine.time) {
+                answer = APIAnswer(body: .json(bytes))
+            } else {
+                answer = try self.json(self.engine.read(read), options, filtering: filtering)
+            }
         }
         answer.headers += Self.indexHeaders(index, consistency: options.consistency)
         return answer
     }
 
+    private func make(
+        _ value: some Encodable,
+        _ options: ReadOptions,
+        _ making: AnswerCache.Making,
+        filtering: FilterTarget
+    ) throws -> APIAnswer {
+        do {
+            let answer = try self.json(value, options, filtering: filtering)
+            if case .json(let bytes) = answer.body { self.cache.made(bytes, making) }
+            return answer
+        } catch {
+            self.cache.failed(making)
+            throw error
+        }
+    }
+
     private enum Found<Value: Sendable>: Sendable {
-        case bytes(ByteBuffer)
-        case value(Value, version: UInt64)
+        case made(ByteBuffer)
+        case beingMade(AnswerCache.Making)
+        case toBeMade(Value, AnswerCache.Making)
     }
 
     static func indexHeaders(_ index: UInt64, consistency: String?) -> [(name: String, value: String)] {
