@@ -70,7 +70,8 @@ struct CheckValidation {
             total + field.key.utf8.count + field.value.reduce(0) { $0 + $1.utf8.count }
         }
         let texts = [
-            id, name, definition.notes, definition.http, definition.body, definition.tcp, definition.udp,
+            id, name, definition.notes, definition.http, definition.method, definition.body, definition.tcp,
+            definition.udp,
             definition.grpc, definition.h2ping, definition.aliasService, definition.serviceID,
         ]
         let limit = self.configuration.limits.maximumTextBytes
