@@ -162,8 +162,8 @@ public struct IdempotencyMiddleware: RouterMiddleware {
         }
     }
 
-    /// Who the caller is, as far as it can be told: behind a gateway all have the gateway's name, and what one of them may
-    /// see another one may not.
+    /// Who the caller is, as far as it can be told: behind a gateway all have the gateway's name, and what one of them
+    /// may see another one may not.
     private static func principal(_ request: Request, _ context: ParleyRequestContext) -> String {
         let caller = context.request.caller ?? ""
         guard let credentials = request.headers[.authorization] else { return caller }

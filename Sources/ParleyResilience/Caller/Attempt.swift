@@ -52,8 +52,8 @@ private final class Flag: Sendable {
 }
 
 extension ThrowingTaskGroup where Failure == any Error {
-    /// As `addTask`, but what the task does before it waits for the first time is done at once and on this thread, where
-    /// the system can do that.
+    /// As `addTask`, but what the task does before it waits for the first time is done at once and on this thread,
+    /// where the system can do that.
     fileprivate mutating func addTaskThatBegins(
         _ operation: @escaping @Sendable () async throws -> ChildTaskResult
     ) {

@@ -1,9 +1,9 @@
 internal import ParleyCore
 internal import Synchronization
 
-/// What a transport made of a try, but for its value, which is kept by whoever made the closure. All that stands between
-/// the two ends of a call is the same for every type; what is generic costs a look-up for each thing that is done with
-/// it.
+/// What a transport made of a try, but for its value, which is kept by whoever made the closure. All that stands
+/// between the two ends of a call is the same for every type; what is generic costs a look-up for each thing that is
+/// done with it.
 struct AttemptAnswer: Sendable {
     var result: AttemptEnd.Result
     var judgement: Judgement

@@ -3,8 +3,8 @@ public import ParleyCore
 /// What is done about an address at which somebody else answers.
 public struct IdentityPolicy: Sendable, Hashable {
     /// Whether every answer must say whose it is. `false` also accepts instances that cannot be asked for their id
-    /// (made-up ones, and programs of others), and failures (5xx) that do not say it. An answer that names somebody else,
-    /// and one without a name from an instance that knows its id, is refused in any case.
+    /// (made-up ones, and programs of others), and failures (5xx) that do not say it. An answer that names somebody
+    /// else, and one without a name from an instance that knows its id, is refused in any case.
     public var isRequired: Bool
     /// How long an instance is left alone after somebody else answered at its address: the first time, the second, and
     /// so on. It ends early when the resolver has a new address for it.
