@@ -66,9 +66,7 @@ let package = Package(
         // Floor 0: ground
         .target(
             name: "ParleyCore",
-            dependencies: [
-                product("ServiceContextModule", "swift-service-context"), product("HeapModule", "swift-collections"),
-            ],
+            dependencies: [product("ServiceContextModule", "swift-service-context")],
             swiftSettings: settings
         ),
 

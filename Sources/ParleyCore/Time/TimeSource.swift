@@ -10,7 +10,7 @@ public protocol TimeSource: Sendable {
     var wallTime: Timestamp { get }
     /// Suspends until ``now`` has reached `instant`.
     ///
-    /// - Throws: `CancellationError` as soon as the task is cancelled; nothing is then left of the wait.
+    /// - Throws: `CancellationError` as soon as the task is cancelled.
     func sleep(until instant: ContinuousClock.Instant) async throws
 }
 
@@ -35,7 +35,7 @@ public struct SystemTimeSource: TimeSource {
     public var wallTime: Timestamp { Timestamp.fromSystem() }
 
     public func sleep(until instant: ContinuousClock.Instant) async throws {
-        try await SleepQueue.shared.sleep(until: instant)
+        try await ContinuousClock().sleep(until: instant, tolerance: nil)
     }
 }
 
