@@ -15,7 +15,7 @@ import Testing
         let binary = ProcessInfo.processInfo.environment["PARLEY_BINARY"] ?? beside
         let process = try RunningProcess(
             binary,
-            ["registry", "--http-port", port, "--dns-port", "-1", "--memory", "--json"]
+            ["registry", "--http-port", port, "--without-dns", "--memory", "--json"]
         )
         let line = try await process.firstLine()
         let text = try #require(line, "\(process.error)")

@@ -381,8 +381,8 @@ extension Assembly {
 
     private static var rpcConfiguration: GRPCServiceClient.Configuration {
         var configuration = GRPCServiceClient.Configuration(name: ServiceKind.orderService.name)
-        configuration.policy.timeout = .seconds(5)
-        configuration.policy.attemptTimeout = .seconds(2)
+        configuration.policy.timeout = .seconds(10)
+        configuration.policy.attemptTimeout = .seconds(5)
         return configuration
     }
 

@@ -25,7 +25,8 @@ struct RegistryCommand: AsyncParsableCommand {
     )
 
     @Option(help: "Port of the HTTP API; 0 takes a free one.") var httpPort = 8_500
-    @Option(help: "Port of DNS, UDP and TCP; 0 takes a free one, -1 answers no DNS.") var dnsPort = 8_600
+    @Option(help: "Port of DNS, UDP and TCP; 0 takes a free one.") var dnsPort = 8_600
+    @Flag(help: "Answer no DNS.") var withoutDNS = false
     @Option(help: "Address to listen on: 0.0.0.0 is every IPv4 interface.") var bind = "127.0.0.1"
     @Option(
         help: ArgumentHelp(
@@ -51,7 +52,7 @@ struct RegistryCommand: AsyncParsableCommand {
         }
         // Not "none": a script whose variable is missing must not open the registry to everybody.
         guard self.token?.isEmpty != true else { throw ValidationError("--token must not be empty; leave it out") }
-        guard (-1...65_535).contains(self.dnsPort) else { throw ValidationError("--dns-port must be -1 to 65535") }
+        guard (0...65_535).contains(self.dnsPort) else { throw ValidationError("--dns-port must be 0 to 65535") }
     }
 
     func run() async throws {
@@ -81,7 +82,7 @@ struct RegistryCommand: AsyncParsableCommand {
             }
             let registry = try await Registry(configuration, logger: logger)
             var dns: DNSServer?
-            if self.dnsPort >= 0 {
+            if !self.withoutDNS {
                 var names = DNSServer.Configuration(nodeName: self.node)
                 names.host = self.bind
                 names.port = self.dnsPort
