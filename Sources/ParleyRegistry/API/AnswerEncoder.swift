@@ -2,7 +2,7 @@ internal import ParleyDiscovery
 
 /// Writes Codable values as JSON, straight into bytes.
 ///
-/// Foundation's encoder takes some twenty times as long for the same text, which decided how many questions a registry
+/// Foundation's encoder takes much longer for the same text, which decided how many questions a registry
 /// answers while its state changes. Members come in the order in which a value encodes them, those of dictionaries
 /// sorted: the same answer has the same bytes.
 ///
