@@ -32,7 +32,7 @@ final class KnownTargets: Sendable {
                     id: instance.id,
                     endpoint: instance.endpoint,
                     identity: instance.knowsItsID ? instance.id : nil,
-                    weight: instance.metadata["weight"].flatMap { Int($0) } ?? 1
+                    weight: instance.metadata[ServiceInstance.weight].flatMap { Int($0) } ?? 1
                 )
             }
             entries[service] = Entry(instances: instances, targets: targets)

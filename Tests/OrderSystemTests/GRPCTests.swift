@@ -61,7 +61,6 @@ import Testing
         #expect(try watched.decode([Order].self).last?.status == "CONFIRMED")
         let refused = try await self.post(base, "orders.v1.OrderService/PlaceOrder", #"{"userId":"1"}"#)
         #expect(refused.status == 400 && refused.text.contains("items must have"))
-        // A user-service that ends is seen by Envoy's health checks, by our statuses and by its callers.
         await envoy.killNow()
     }
 

@@ -56,6 +56,19 @@ internal import Testing
         ),
         Case(name: "hangs", behaviour: .hang, code: .timedOut),
         Case(name: "hangs", behaviour: .hang, method: .post, body: [1], code: .timedOut, attempts: 1),
+        Case(
+            name: "hangs in the middle of the answer",
+            behaviour: .answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"),
+            code: .timedOut
+        ),
+        Case(
+            name: "hangs after the head",
+            behaviour: .answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            method: .post,
+            body: [1],
+            code: .timedOut,
+            attempts: 1
+        ),
         Case(name: "garbage", behaviour: .answer("SSH-2.0-OpenSSH_9.2\r\n\r\n"), code: .invalidResponse),
         Case(
             name: "garbage",

@@ -140,7 +140,7 @@ public final class GRPCServiceClient: Service, Sendable {
                 id: instance.id,
                 endpoint: endpoint,
                 identity: instance.knowsItsID ? instance.id : nil,
-                weight: instance.metadata["weight"].flatMap { Int($0) } ?? 1
+                weight: instance.metadata[ServiceInstance.weight].flatMap { Int($0) } ?? 1
             )
         }
     }
