@@ -76,7 +76,9 @@ import Testing
                 }
                 // One that is given up while it waits does not come back.
                 try await cancelled.cancel()
-                // And a lost connection, on which recovery finds no queue either, changes nothing about it.
+                // And a lost connection, on which recovery finds no queue either, changes nothing about it. The
+                // broker closes one connection after the other: both have to be back.
+                let othersEvents = other.events()
                 try await Broker.shared.value.control(
                     "close_all_connections",
                     "--vhost",
@@ -84,6 +86,7 @@ import Testing
                     "test"
                 )
                 await self.wait(.recovered, events)
+                await self.wait(.recovered, othersEvents)
                 let again = try await other.openChannel()
                 try await again.declareQueue("theirs")
                 await self.wait(.consumerResubscribed, events)
