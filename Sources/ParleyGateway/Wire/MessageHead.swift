@@ -1,5 +1,3 @@
-package import NIOCore
-
 package enum HTTPVersion: UInt8, Sendable, Comparable {
     case http09, http10, http11, http2
 
