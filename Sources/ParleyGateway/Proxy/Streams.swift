@@ -18,6 +18,19 @@ protocol ClientStream: AnyObject {
     func abort(_ reason: AbortReason)
     /// Asks for (more of) the body: one call of `received(body:)` or `bodyEnded` follows. Nothing is read unasked.
     func readBody()
+    /// Sends what was written now, instead of when more has come or the answer has ended.
+    func flush()
+    /// How long the client may take, from now on: of the request's location.
+    func apply(_ timing: ClientTiming)
+}
+
+/// What a location says about the client's connection. Milliseconds.
+struct ClientTiming: Sendable {
+    var body: Int
+    var send: Int
+    var keepalive: Int
+    var keepaliveRequests: Int
+    var keepaliveTime: Int
 }
 
 enum AbortReason: Sendable {
@@ -65,6 +78,8 @@ protocol ResponseReceiver: AnyObject {
     func answerEnded(trailers: FieldBlock?)
     func failed(_ failure: UpstreamFailure)
     func upstreamWritabilityChanged(isWritable: Bool)
+    /// Everything that had come has been told: what it led to can be sent on.
+    func upstreamReadCompleted()
 }
 
 /// Why an attempt at an instance did not get an answer, or not all of it.
