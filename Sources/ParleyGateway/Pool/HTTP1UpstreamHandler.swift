@@ -243,7 +243,7 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
             return false
         case .data(let data):
             self.wantsBody = false
-            receiver.received(body: data)
+            receiver.received(answer: data)
             return true
         case .end(let trailers):
             self.wantsBody = false

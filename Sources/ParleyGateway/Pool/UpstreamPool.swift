@@ -1,6 +1,4 @@
 internal import NIOCore
-internal import NIOPosix
-internal import NIOSSL
 
 /// The connections of one event loop to the instances of one upstream. Bound to its loop: a request never changes
 /// threads.
@@ -21,7 +19,10 @@ final class UpstreamPool {
     private var isClosed = false
     private(set) var counts = Counts()
 
-    init(eventLoop: any EventLoop, keepalive: UpstreamKeepalive) {
+    let upstream: Upstream
+
+    init(eventLoop: any EventLoop, keepalive: UpstreamKeepalive, upstream: Upstream) {
+        self.upstream = upstream
         self.eventLoop = eventLoop
         self.keepalive = keepalive
     }

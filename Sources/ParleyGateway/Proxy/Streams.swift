@@ -74,7 +74,7 @@ protocol UpstreamStream: AnyObject {
 protocol ResponseReceiver: AnyObject {
     /// Of 1xx, any number; then one that is final.
     func received(head: ResponseHead)
-    func received(body: ByteBuffer)
+    func received(answer: ByteBuffer)
     func answerEnded(trailers: FieldBlock?)
     func failed(_ failure: UpstreamFailure)
     func upstreamWritabilityChanged(isWritable: Bool)
