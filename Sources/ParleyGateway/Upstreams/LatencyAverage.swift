@@ -3,6 +3,8 @@
 struct LatencyAverage: Sendable, BitwiseCopyable {
     /// Milliseconds in which an observation loses half of its weight.
     static let halfLife = 10_000.0
+    /// Of what is observed, in microseconds: 12 days.
+    private static let longest: Int64 = 1 << 40
 
     /// Microseconds; negative before the first observation.
     private var average = -1.0
@@ -11,7 +13,7 @@ struct LatencyAverage: Sendable, BitwiseCopyable {
     var isKnown: Bool { self.average >= 0 }
 
     mutating func observe(microseconds: Int64, now: Int64) {
-        let sample = Double(max(microseconds, 0))
+        let sample = Double(min(max(microseconds, 0), Self.longest))
         if sample >= self.average {
             self.average = sample
         } else {
