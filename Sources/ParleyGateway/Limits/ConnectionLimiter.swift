@@ -94,7 +94,7 @@ package struct ConnectionLimiter: Sendable {
 
     package var isEmpty: Bool { self.limits.isEmpty }
 
-    /// Once for a request, with an empty lease; it is given back with ``give(_:)``, whatever the verdict.
+    /// Once for a request, with an empty lease. It is given back to the same limiter, whatever the verdict.
     package func take(_ lease: inout ConnectionLease, key: (Int) -> LimitKey) -> Verdict {
         var verdict = Verdict.unlimited
         for index in self.limits.indices {

@@ -31,8 +31,8 @@ package enum HealthChange: Sendable, Hashable {
 }
 
 extension HealthCheckRules {
-    /// Milliseconds to the next check of a peer: the interval, and up to a tenth more, so that the gateways of a fleet do
-    /// not ask all at once.
+    /// Milliseconds to the next check of a peer: the interval, and up to a tenth more, so that the gateways of a fleet
+    /// do not ask all at once.
     package func delay(chance: UInt64) -> Int64 {
         let interval = UInt64(max(self.interval, 1))
         return Int64(clamping: interval &+ chance % (interval / 10 &+ 1))

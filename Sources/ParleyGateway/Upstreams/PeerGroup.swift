@@ -2,8 +2,8 @@ internal import Synchronization
 
 /// The peers of one upstream, shared by all event loops: who is next, and what became of it.
 ///
-/// A choice looks at each peer once and allocates nothing in groups of up to 64. Time is in milliseconds of a clock that
-/// only goes forward and that all callers share.
+/// A choice looks at each peer once or twice and allocates nothing in groups of up to 64. Time is in milliseconds of a
+/// clock that only goes forward and that all callers share.
 package final class PeerGroup: Sendable {
     package let name: String
     package let settings: PeerGroupSettings

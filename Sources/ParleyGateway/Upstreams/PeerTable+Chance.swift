@@ -1,6 +1,6 @@
 /// The methods that draw lots. As with hashes, `nil` after too many misses: then round robin chooses.
 extension PeerTable {
-    mutating func random(_ tried: inout PeerSet, _ occasion: Occasion, _ chance: UInt64) -> Int? {
+    mutating func drawOne(_ tried: inout PeerSet, _ occasion: Occasion, _ chance: UInt64) -> Int? {
         guard self.totalWeight > 0, tried.misses <= PeerSet.maxMisses else { return nil }
         var lots = Lots(chance)
         repeat {
@@ -9,7 +9,7 @@ extension PeerTable {
         return nil
     }
 
-    mutating func randomTwo(_ tried: inout PeerSet, _ occasion: Occasion, _ chance: UInt64) -> Int? {
+    mutating func drawTwo(_ tried: inout PeerSet, _ occasion: Occasion, _ chance: UInt64) -> Int? {
         guard self.totalWeight > 0, tried.misses <= PeerSet.maxMisses else { return nil }
         var lots = Lots(chance)
         var first: Int?

@@ -1,6 +1,6 @@
 extension PeerTable {
-    /// Smooth weighted round robin: each eligible peer's account grows by its weight, the richest is chosen and pays for
-    /// all. Of equals, the first of the configuration.
+    /// Smooth weighted round robin: each eligible peer's account grows by its weight, the richest is chosen and pays
+    /// for all. Of equals, the first of the configuration.
     mutating func roundRobin(_ slots: [UInt32], _ tried: PeerSet, _ occasion: Occasion) -> Int? {
         var best: Int?
         var total: Int64 = 0

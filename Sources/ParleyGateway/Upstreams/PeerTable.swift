@@ -1,5 +1,5 @@
-/// The peers of one upstream and the choice among them, by nginx's rules: what is eligible, how failures count, and each
-/// method's arithmetic. Pure: time and chance come with the calls. ``PeerGroup`` shares one among event loops.
+/// The peers of one upstream and the choice among them, by nginx's rules: what is eligible, how failures count, and
+/// each method's arithmetic. Pure: time and chance come with the calls. ``PeerGroup`` shares one among event loops.
 ///
 /// A peer is eligible that this request has not tried, that is not `down`, has not failed `max_fails` times within its
 /// fail timeout, is below `max_conns`, and, beyond nginx, is healthy and not ejected.
@@ -63,8 +63,8 @@ struct PeerTable: Sendable {
             case .ipHash: slot = self.ipHash(&tried, key, occasion)
             case .hash: slot = self.hash(&tried, key, occasion)
             case .consistentHash: slot = self.consistentHash(&tried, key, occasion)
-            case .random: slot = self.random(&tried, occasion, chance)
-            case .randomTwo, .ewma: slot = self.randomTwo(&tried, occasion, chance)
+            case .random: slot = self.drawOne(&tried, occasion, chance)
+            case .randomTwo, .ewma: slot = self.drawTwo(&tried, occasion, chance)
             }
             if slot == nil, self.settings.method != .leastConnections {
                 slot = self.roundRobin(self.primaries, tried, occasion)

@@ -138,7 +138,7 @@ internal import Testing
         #expect(try interval(20, goodOf: { $0 <= 2 ? 5 : 20 }, at: 20_000).isEmpty)
         #expect(try interval(20, goodOf: { $0 == 2 ? 5 : 20 }, at: 30_000) == [2])
         #expect(group.state(2, now: 30_000)?.standing == .ejected)
-        // With the others there are five; with one less, too few hosts to compare.
+        // The five that are left can still be compared, but one is all that may be out.
         #expect(try interval(20, goodOf: { $0 == 3 ? 5 : 20 }, at: 40_000).isEmpty)
     }
 }
