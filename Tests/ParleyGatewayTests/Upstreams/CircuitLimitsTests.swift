@@ -8,25 +8,28 @@ internal import Testing
         rules.maxConnections = 3
         rules.maxPending = 3
         rules.maxRequests = 3
-        var limits = CircuitLimits(rules)
+        let limits = CircuitBreaker(CircuitLimits(rules))
         for _ in 0..<3 { #expect(limits.take(resource)) }
         #expect(!limits.take(resource))
         #expect(limits.counts.overflows == 1)
         limits.give(resource)
         #expect(limits.take(resource))
         for _ in 0..<9 { limits.give(resource) }
-        #expect(limits.counts == CircuitLimits.Counts(overflows: 1))
+        // What was never taken cannot be given back.
+        let counts = limits.counts
+        #expect([counts.connections, counts.pending, counts.requests, counts.retries] == [0, 0, 0, 0])
+        #expect(counts.overflows == 1)
     }
 
     @Test func zeroIsNoLimit() {
         var rules = CircuitRules()
         rules.maxRequests = 0
-        var limits = CircuitLimits(rules)
+        let limits = CircuitBreaker(CircuitLimits(rules))
         for _ in 0..<5_000 { #expect(limits.take(.request)) }
     }
 
     @Test func aBudgetOfRetriesIsAShare() {
-        var limits = CircuitLimits(CircuitRules(), retryBudget: RetryBudgetRules())
+        let limits = CircuitBreaker(CircuitLimits(CircuitRules(), retryBudget: RetryBudgetRules()))
         for _ in 0..<3 { #expect(limits.take(.retry)) }
         #expect(!limits.take(.retry))
         for _ in 0..<10 { #expect(limits.take(.request)) }
@@ -38,7 +41,7 @@ internal import Testing
         var none = RetryBudgetRules()
         none.percent = 0
         none.minimum = 0
-        var strict = CircuitLimits(CircuitRules(), retryBudget: none)
+        let strict = CircuitBreaker(CircuitLimits(CircuitRules(), retryBudget: none))
         #expect(!strict.take(.retry))
     }
 
