@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 PR_SET_PDEATHSIG = 1
@@ -43,6 +44,18 @@ def stop(process):
     for stream in (process.stdin, process.stdout):
         if stream:
             stream.close()
+
+
+class Deadline:
+    """Ends a process that takes longer, so that whoever reads its output gets on."""
+
+    def __init__(self, process, seconds):
+        self.timer = threading.Timer(seconds, process.kill)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def cancel(self):
+        self.timer.cancel()
 
 
 def stop_all():
