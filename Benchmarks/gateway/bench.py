@@ -18,7 +18,7 @@ import peers
 import processes
 import report
 
-FOREIGN_LIMIT = 0.05
+FOREIGN_LIMIT, ATTEMPTS = 0.05, 3
 COMPARED = ("h1", "h1-64k", "tls", "h2", "grpc")
 
 EPILOG = """\
@@ -110,7 +110,7 @@ class Bench:
         source = Path(__file__).parent
         for program in ("load", "upstream", "grpc_upstream"):
             subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", self.folder / program,
-                            source / f"{program}.c", "-lm"], check=True)
+                            source / f"{program}.c", "-lm", "-lssl", "-lcrypto"], check=True)
         subprocess.run([peers.ROOT / "dev/servers/certificates", self.folder / "certificates"], check=True)
         (self.folder / "call").write_bytes(loads.CALL_BODY)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -149,7 +149,8 @@ class Bench:
             self.leave_out(peer, str(problem))
 
     def leave_out(self, peer, reason):
-        say(f"{peer.name} is left out: {reason}")
+        if peer.name != self.chosen.name:
+            say(f"{peer.name} is left out: {reason}")
         self.left_out[peer.name] = reason
         self.contenders = [other for other in self.contenders if other is not peer]
         if peer.name in self.running:
@@ -159,7 +160,9 @@ class Bench:
         process = processes.start(peer.command, {self.core}, peer.folder, "output", cwd=peer.folder)
         self.running[peer.name] = process
         if not processes.wait_for(process, peer.ports.values()):
-            raise RuntimeError(f"it does not listen on {', '.join(map(str, peer.ports.values()))} after 20 seconds:\n"
+            state = (f"it has no listener on each of {', '.join(map(str, peer.ports.values()))} after 20 seconds"
+                     if process.poll() is None else f"{shlex.join(peer.command)} ended with status {process.returncode}")
+            raise RuntimeError(f"{state}:\n"
                                + processes.tail(peer.folder, "output") + processes.tail(peer.folder, "error"))
         refused = {}
         for row in [row for row in COMPARED if row in self.chosen.rows and row in peer.rows]:
@@ -201,13 +204,13 @@ class Bench:
             say(f"round {number + 1} of {self.chosen.rounds}: {took[-1]:.0f} s, about {left / 60:.0f} min to go")
 
     def order(self, number, row):
-        """Rotated each round, and backwards each second time: nobody always follows the same one."""
+        """Rotated each round, and backwards after each full turn: nobody always follows the same one."""
         taking_part = [peer for peer in self.contenders if row in peer.rows]
         if not taking_part:
             return []
         first = number % len(taking_part)
         rotated = taking_part[first:] + taking_part[:first]
-        return rotated if number % 2 == 0 else rotated[::-1]
+        return rotated[::-1] if number // len(taking_part) % 2 else rotated
 
     def rate(self, row, load, peer):
         if load == "saturation":
@@ -220,9 +223,9 @@ class Bench:
         return statistics.median(self.saturation[peer.name, row]) * int(load) / 100
 
     def measure(self, number, row, load, peer):
-        rate, attempts = round(self.rate(row, load, peer)), 2
+        rate = round(self.rate(row, load, peer))
         process = self.running[peer.name]
-        for attempt in range(attempts):
+        for _ in range(ATTEMPTS):
             processes.wait_for_quiet([self.core, *self.load_cores], self.chosen.quiet)
             interval = processes.Interval(process.pid, self.core)
             result = self.generator.run(loads.ROWS[row], peer.ports[loads.ROWS[row].port], self.chosen.seconds, rate,
@@ -281,7 +284,7 @@ def main():
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
     status = 0
     try:

@@ -4,6 +4,8 @@
  *   load open   PORT PATH CONNECTIONS WARM-UP SECONDS RATE SEED
  *   load hold   PORT PATH CONNECTIONS
  *
+ * PORT of tls:PORT speaks TLS 1.3; the server's certificate is not checked.
+ *
  * closed  each connection asks again as soon as it has its answer
  * open    requests are due at random instants (exponential gaps, RATE a second), whether answers come or not. A latency
  *         is counted from the instant that the request was due, so that a stall is charged to all whom it delays.
@@ -14,7 +16,9 @@
  */
 #include "net.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <openssl/ssl.h>
 #include <strings.h>
 #include <sys/prctl.h>
 
@@ -22,6 +26,7 @@ enum { head_limit = 8192, due_limit = 1 << 20, sub_bits = 6, sub_buckets = 1 << 
 
 struct connection {
     int socket;
+    SSL *secured; /* NULL in clear text */
     bool in_body;
     uint64_t due;
     size_t left, used; /* of the body still to come; of the head already here */
@@ -29,6 +34,7 @@ struct connection {
 };
 
 static int poll_set, port;
+static SSL_CTX *tls;
 static char request[1024];
 static size_t request_length;
 static uint64_t errors, refused; /* broken connections; answers other than 2xx */
@@ -62,6 +68,16 @@ static void dial(struct connection *connection) {
     if (connection->socket < 0) fail("socket");
     if (connect(connection->socket, (struct sockaddr *)&address, sizeof address)) fail("connect");
     send_at_once(connection->socket);
+    if (tls) {
+        connection->secured = SSL_new(tls);
+        if (!connection->secured || !SSL_set_fd(connection->secured, connection->socket)) fail("TLS");
+        if (SSL_connect(connection->secured) != 1) {
+            fprintf(stderr, "load: the TLS handshake failed\n");
+            exit(1);
+        }
+        /* From here on a record that is not data, or not whole, must not stop all others. */
+        fcntl(connection->socket, F_SETFL, O_NONBLOCK);
+    }
     watch(poll_set, EPOLL_CTL_ADD, connection->socket, EPOLLIN, connection);
 }
 
@@ -70,22 +86,34 @@ static void ask(struct connection *connection, uint64_t due) {
     connection->used = 0;
     connection->in_body = false;
     /* A failure shows when the answer is read. */
-    (void)!send(connection->socket, request, request_length, MSG_NOSIGNAL);
+    if (connection->secured) (void)!SSL_write(connection->secured, request, (int)request_length);
+    else (void)!send(connection->socket, request, request_length, MSG_NOSIGNAL);
+}
+
+/* More than 0: so many bytes. 0: none at the moment. Less: the connection is over. */
+static ssize_t take(struct connection *connection, char *bytes, size_t limit) {
+    static char unused[1 << 16];
+    if (!connection->secured) {
+        /* Bodies are thrown away in the kernel: copying them would make the load generator the slower side. */
+        ssize_t got = recv(connection->socket, bytes, bytes ? limit : 1 << 20, bytes ? 0 : MSG_TRUNC);
+        return got > 0 ? got : -1;
+    }
+    int got = SSL_read(connection->secured, bytes ? bytes : unused, bytes ? (int)limit : (int)sizeof unused);
+    if (got > 0) return got;
+    return SSL_get_error(connection->secured, got) == SSL_ERROR_WANT_READ ? 0 : -1;
 }
 
 enum progress { unfinished, answered, broken };
 
-/* Reads once from a connection that has something. */
-static enum progress advance(struct connection *connection) {
+static enum progress read_once(struct connection *connection) {
     if (connection->in_body) {
-        /* Thrown away in the kernel: copying bodies would make the load generator the slower side. */
-        ssize_t got = recv(connection->socket, NULL, 1 << 20, MSG_TRUNC);
-        if (got <= 0 || (size_t)got > connection->left) return broken;
+        ssize_t got = take(connection, NULL, 0);
+        if (got < 0 || (size_t)got > connection->left) return broken;
         connection->left -= (size_t)got;
         return connection->left == 0 ? answered : unfinished;
     }
-    ssize_t got = recv(connection->socket, connection->head + connection->used, head_limit - connection->used, 0);
-    if (got <= 0) return broken;
+    ssize_t got = take(connection, connection->head + connection->used, head_limit - connection->used);
+    if (got < 0) return broken;
     connection->used += (size_t)got;
     connection->head[connection->used] = 0;
     char *end = strstr(connection->head, "\r\n\r\n");
@@ -105,8 +133,19 @@ static enum progress advance(struct connection *connection) {
     return connection->left == 0 ? answered : unfinished;
 }
 
+/* Reads from a connection that has something; what a TLS record still holds, epoll would not report again. */
+static enum progress advance(struct connection *connection) {
+    enum progress progress = read_once(connection);
+    while (progress == unfinished && connection->secured && SSL_pending(connection->secured) > 0) {
+        progress = read_once(connection);
+    }
+    return progress;
+}
+
 static void redial(struct connection *connection) {
     errors++;
+    SSL_free(connection->secured);
+    connection->secured = NULL;
     close(connection->socket);
     dial(connection);
 }
@@ -218,6 +257,12 @@ int main(int count, char **arguments) {
     if (!open_loop && !closed_loop && !holding) {
         fprintf(stderr, "usage: load closed|open|hold PORT PATH CONNECTIONS [WARM-UP SECONDS [RATE SEED]]\n");
         return 64;
+    }
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
+    if (!strncmp(arguments[2], "tls:", 4)) {
+        arguments[2] += 4;
+        tls = SSL_CTX_new(TLS_client_method());
+        if (!tls || !SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION)) fail("TLS");
     }
     port = atoi(arguments[2]);
     int many = atoi(arguments[4]);

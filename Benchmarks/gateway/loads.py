@@ -1,5 +1,5 @@
-"""The load of each row: our own generator for HTTP/1.1, h2load for TLS, HTTP/2 and gRPC; and whether a proxy does at all
-what the row measures."""
+"""The load of each row: our own generator for HTTP/1.1 with and without TLS, h2load for HTTP/2 and gRPC; and whether a
+proxy does at all what the row measures."""
 
 import http.client
 import json
@@ -32,7 +32,7 @@ class Row:
 ROWS = {
     "h1": Row("HTTP/1.1, 100 B", "plain", "/api/small", 64),
     "h1-64k": Row("HTTP/1.1, 64 KB", "plain", "/api/64k", 64),
-    "tls": Row("HTTP/1.1 over TLS 1.3, 100 B", "tls", "/api/small", 64, 1, ("--h1", *REQUEST_FIELDS)),
+    "tls": Row("HTTP/1.1 over TLS 1.3, 100 B", "tls", "/api/small", 64),
     "h2": Row("HTTP/2 over TLS 1.3, 100 B, HTTP/1.1 to the upstream", "tls", "/api/small", 16, 8, tuple(REQUEST_FIELDS)),
     "grpc": Row("gRPC unary, 100 B each way, HTTP/2 in clear text on both sides", "grpc", CALL_PATH, 16, 8,
                 tuple(CALL_FIELDS)),
@@ -69,7 +69,7 @@ class Generator:
         return json.loads(lines[-1]) if row.streams == 0 else self._h2load_result("".join(lines), seconds, rate)
 
     def _own(self, row, port, seconds, rate, seed):
-        common = [str(port), row.path, str(row.connections), str(self.warm_up), str(seconds)]
+        common = [f"tls:{port}" if row.port == "tls" else str(port), row.path, str(row.connections), str(self.warm_up), str(seconds)]
         program = str(self.folder / "load")
         return [program, "open", *common, str(rate), str(seed)] if rate else [program, "closed", *common]
 
@@ -86,13 +86,14 @@ class Generator:
         return command + [f"{scheme}://127.0.0.1:{port}{row.path}"]
 
     def _h2load_result(self, output, seconds, rate):
-        counts = re.search(r"requests: \d+ total, \d+ started, (\d+) done, \d+ succeeded, (\d+) failed", output)
-        good = re.search(r"status codes: (\d+) 2xx", output)
-        if not counts or not good:
+        counts = re.search(r" (\d+) done, \d+ succeeded, \d+ failed, (\d+) errored, (\d+) timeout", output)
+        codes = re.search(r"status codes: \d+ 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", output)
+        if not counts or not codes:
             raise RuntimeError("h2load printed no result:\n" + output)
-        done = int(counts[1])
-        result = {"requests": int(good[1]), "seconds": seconds, "errors": int(counts[2]),
-                  "refused": max(0, done - int(counts[2]) - int(good[1]))}
+        # Its `failed` is no use: a call whose head came in the warm-up and whose end came after it is one of them.
+        done, errors = int(counts[1]), int(counts[2]) + int(counts[3])
+        result = {"requests": done - errors, "seconds": seconds, "errors": errors,
+                  "refused": sum(int(code) for code in codes.groups())}
         if rate:
             with open(self.folder / "latencies") as log:
                 latencies = sorted(int(line.split()[2]) for line in log)

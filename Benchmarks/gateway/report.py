@@ -114,9 +114,9 @@ def markdown(result, rows):
     subject = result["subject"]
     parts = ["# Gateways beside each other", "", f"    {result['command']}", "",
              f"Machine: {result['machine']}", ""]
-    parts += [f"- {name}: {version}" for name, version in result["versions"].items()] + [""]
-    parts += [f"- left out: {name}: {reason}" for name, reason in result["left_out"].items()]
-    parts += [result["method"], ""]
+    parts += [f"- {name}: {version}" for name, version in result["versions"].items()]
+    parts += [f"- left out: {name}: {reason.splitlines()[0]}" for name, reason in result["left_out"].items()]
+    parts += ["", result["method"], ""]
     for name, loads in result["rows"].items():
         parts += [f"## {rows[name].title}", ""]
         if "saturation" in loads:
@@ -129,7 +129,7 @@ def markdown(result, rows):
                           "proxies, but leave out what a request waits before it is sent.", ""]
         disturbed = sum(figures["disturbed"] for peers in loads.values() for figures in peers.values())
         if disturbed:
-            parts += [f"In {disturbed} measurements others used more than 5 % of the proxies' core, twice in a row.", ""]
+            parts += [f"In {disturbed} measurements others used more than 5 % of the proxies' core, three times in a row.", ""]
     if result["memory"]:
         parts += ["## Memory", "", memory_table(result["memory"]), "",
                   "RSS counts a page that two processes of a proxy share twice, PSS once.", ""]
