@@ -120,7 +120,8 @@ class Bench:
             say(f"only {self.chosen.connections} idle connections: the limit of open files is {hard} (ulimit -Hn)")
         self.site = peers.Site(processes.free_port(), processes.free_port(),
                                str(self.folder / "certificates/server.pem"),
-                               str(self.folder / "certificates/server.key"), self.chosen.access_log)
+                               str(self.folder / "certificates/server.key"), self.chosen.access_log,
+                               self.chosen.connections)
         for program, port in (("upstream", self.site.upstream), ("grpc_upstream", self.site.grpc_upstream)):
             upstream = processes.start([str(self.folder / program), str(port)], self.load_cores, self.folder, program)
             if not processes.wait_for(upstream, [port]):
@@ -160,8 +161,9 @@ class Bench:
         process = processes.start(peer.command, {self.core}, peer.folder, "output", cwd=peer.folder)
         self.running[peer.name] = process
         if not processes.wait_for(process, peer.ports.values()):
-            state = (f"it has no listener on each of {', '.join(map(str, peer.ports.values()))} after 20 seconds"
-                     if process.poll() is None else f"{shlex.join(peer.command)} ended with status {process.returncode}")
+            state = f"it does not listen on all of {', '.join(map(str, peer.ports.values()))} after 20 seconds"
+            if process.poll() is not None:
+                state = f"{shlex.join(peer.command)} ended with status {process.returncode}"
             raise RuntimeError(f"{state}:\n"
                                + processes.tail(peer.folder, "output") + processes.tail(peer.folder, "error"))
         refused = {}
@@ -256,13 +258,13 @@ class Bench:
         versions = {peer.name: peer.version for peer in self.contenders}
         versions |= {"h2load": peers.first_line(["h2load", "--version"]), "kernel": platform.release()}
         rounds = len({entry["round"] for entry in self.measurements})
-        method = (f"{rounds} interleaved rounds of {chosen.seconds:g} s; medians (least–greatest). The proxies have core "
-                  f"{self.core} alone, load and upstreams {', '.join(map(str, sorted(self.load_cores)))}. Access log "
-                  f"{'on' if chosen.access_log else 'off'}; {peers.ROUTES} routes, request limit, X-Request-ID, X-Real-IP, "
-                  "X-Forwarded-For. `core`: how much of its core the proxy used; far below 100 % at saturation, the load "
-                  "generator was the slower one.")
-        return {"command": shlex.join(["dev/bench", "gateway", *sys.argv[1:]]), "machine": machine(), "subject": chosen.name,
-                "versions": versions, "left_out": self.left_out, "method": method,
+        method = (f"{rounds} interleaved rounds, measurements of {chosen.seconds:g} s; medians (least–greatest), "
+                  f"ratios within a round. The proxies have core {self.core}, load and upstreams "
+                  f"{', '.join(map(str, sorted(self.load_cores)))}. Access log {'on' if chosen.access_log else 'off'}; "
+                  f"{peers.ROUTES} routes, request limit, X-Request-ID, X-Real-IP, X-Forwarded-For. `core` is how much "
+                  "of its core a proxy used: far below 100 % at saturation, the load generator was the slower one.")
+        return {"command": shlex.join(["dev/bench", "gateway", *sys.argv[1:]]), "machine": machine(),
+                "subject": chosen.name, "versions": versions, "left_out": self.left_out, "method": method,
                 "rows": report.summarise(self.measurements, chosen.name), "memory": self.memory,
                 "measurements": self.measurements}
 

@@ -184,7 +184,9 @@ static void run(struct connection *connections, int many, double warm_up, double
             else overrun++;
             next += gap(&state, 1e9 / rate);
         }
-        while (due_first < due_end && idle_count > 0) ask(&connections[idle[--idle_count]], due[due_first++ % due_limit]);
+        while (due_first < due_end && idle_count > 0) {
+            ask(&connections[idle[--idle_count]], due[due_first++ % due_limit]);
+        }
 
         uint64_t until = measuring ? end : begin;
         now = nanoseconds();

@@ -33,7 +33,8 @@ ROWS = {
     "h1": Row("HTTP/1.1, 100 B", "plain", "/api/small", 64),
     "h1-64k": Row("HTTP/1.1, 64 KB", "plain", "/api/64k", 64),
     "tls": Row("HTTP/1.1 over TLS 1.3, 100 B", "tls", "/api/small", 64),
-    "h2": Row("HTTP/2 over TLS 1.3, 100 B, HTTP/1.1 to the upstream", "tls", "/api/small", 16, 8, tuple(REQUEST_FIELDS)),
+    "h2": Row("HTTP/2 over TLS 1.3, 100 B, HTTP/1.1 to the upstream", "tls", "/api/small", 16, 8,
+              tuple(REQUEST_FIELDS)),
     "grpc": Row("gRPC unary, 100 B each way, HTTP/2 in clear text on both sides", "grpc", CALL_PATH, 16, 8,
                 tuple(CALL_FIELDS)),
 }
@@ -47,7 +48,8 @@ class Generator:
 
     def run(self, row, port, seconds, rate, seed, interval):
         """rate 0: closed loop. What came back, with latencies in microseconds."""
-        command = self._own(row, port, seconds, rate, seed) if row.streams == 0 else self._h2load(row, port, seconds, rate)
+        own = row.streams == 0
+        command = self._own(row, port, seconds, rate, seed) if own else self._h2load(row, port, seconds, rate)
         process = processes.start(command, self.cores, self.folder, "load", stdout=subprocess.PIPE, text=True)
         lines, over = [], False
         # A generator that hangs must not hang the run: its end closes the pipe, and the loop below sees that.
@@ -66,10 +68,11 @@ class Generator:
         finally:
             limit.cancel()
             processes.stop(process)
-        return json.loads(lines[-1]) if row.streams == 0 else self._h2load_result("".join(lines), seconds, rate)
+        return json.loads(lines[-1]) if own else self._h2load_result("".join(lines), seconds, rate)
 
     def _own(self, row, port, seconds, rate, seed):
-        common = [f"tls:{port}" if row.port == "tls" else str(port), row.path, str(row.connections), str(self.warm_up), str(seconds)]
+        address = f"tls:{port}" if row.port == "tls" else str(port)
+        common = [address, row.path, str(row.connections), str(self.warm_up), str(seconds)]
         program = str(self.folder / "load")
         return [program, "open", *common, str(rate), str(seed)] if rate else [program, "closed", *common]
 
@@ -135,7 +138,8 @@ def check(row_name, peer, folder):
             client.close()
         if answer.status != 200 or length not in (100, 65536):
             raise RuntimeError(f"it answered with status {answer.status} and {length} bytes")
-    seen = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head.splitlines())}
+    fields = (line.partition(":") for line in head.splitlines())
+    seen = {name.strip().lower(): value.strip() for name, _, value in fields}
     # Envoy puts an address of its own into X-Forwarded-For when the client's is loopback, so any value will do.
     if not seen.get("x-request-id") or seen.get("x-real-ip") != "127.0.0.1" or not seen.get("x-forwarded-for"):
         raise RuntimeError("X-Request-ID, X-Real-IP or X-Forwarded-For does not arrive at the upstream as it should; "

@@ -26,6 +26,7 @@ class Site:
     certificate: str
     key: str
     access_log: bool
+    connections: int  # idle ones, at most
 
 
 @dataclass
@@ -113,7 +114,7 @@ upstream bench_grpc {{
 {server(f"127.0.0.1:{peer.ports['grpc']} http2 backlog=4096", fields("grpc_set_header"), calls)}"""
 
 
-def nginx_main(peer, gateway):
+def nginx_main(peer, site, gateway):
     """A whole nginx.conf around it, with nothing outside the peer's folder."""
     temporary = "".join(
         f"    {name}_temp_path {peer.folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -123,9 +124,9 @@ def nginx_main(peer, gateway):
 daemon off;
 pid {peer.folder}/pid;
 error_log {peer.folder}/error.log warn;
-worker_rlimit_nofile 20000;
+worker_rlimit_nofile {site.connections + 4096};
 events {{
-    worker_connections 12288;
+    worker_connections {site.connections + 2048};
 }}
 http {{
 {temporary}    include {gateway};
@@ -145,7 +146,7 @@ def nginx(peer, site):
     if large:
         peer.rows = ("h1-64k",)
     gateway = write(peer.folder / "gateway.conf", nginx_gateway(peer, site, LARGE_BUFFERS if large else ""))
-    main = write(peer.folder / "nginx.conf", nginx_main(peer, gateway))
+    main = write(peer.folder / "nginx.conf", nginx_main(peer, site, gateway))
     peer.command = [binary, "-p", f"{peer.folder}/", "-e", f"{peer.folder}/error.log", "-c", main]
     peer.version = first_line([binary, "-v"]).removeprefix("nginx version: ")
     peer.version += ", with 64 KB proxy_buffers" if large else ""
@@ -153,7 +154,7 @@ def nginx(peer, site):
 
 def subject(peer, site, command):
     gateway = write(peer.folder / "gateway.conf", nginx_gateway(peer, site))
-    main = write(peer.folder / "nginx.conf", nginx_main(peer, gateway))
+    main = write(peer.folder / "nginx.conf", nginx_main(peer, site, gateway))
     names = {"{config}": gateway, "{main}": main, "{folder}": str(peer.folder)}
 
     def filled(word):
@@ -240,7 +241,8 @@ def envoy_cluster(name, port, http2):
   - name: {name}
     type: STATIC
     connect_timeout: 5s
-    circuit_breakers: {{thresholds: [{{max_connections: 4096, max_pending_requests: 4096, max_requests: 8192}}]}}{protocol}
+    circuit_breakers:
+      thresholds: [{{max_connections: 4096, max_pending_requests: 4096, max_requests: 8192}}]{protocol}
     load_assignment:
       cluster_name: {name}
       endpoints:

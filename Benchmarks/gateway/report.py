@@ -78,8 +78,8 @@ def saturation_table(peers, subject):
             median(figures["rate"], 0), "" if own else with_spread(figures["ratio_rate"], 2),
             f"{figures['busy']['median'] * 100:.0f} %", number(figures["errors"], 0),
         ])
-    return table(["saturation", "CPU µs/request", f"{subject} ÷ it", "requests/s", f"{subject} ÷ it", "core", "errors"],
-                 lines)
+    heads = ["saturation", "CPU µs/request", f"{subject} ÷ it", "requests/s", f"{subject} ÷ it", "core", "errors"]
+    return table(heads, lines)
 
 
 def latency_table(loads, subject):
@@ -106,8 +106,8 @@ def memory_table(memory):
             f"{entry['held_pss_kb'] / 1024:.1f}", f"{(entry['held_pss_kb'] - entry['rest_pss_kb']) / count:.2f}",
         ])
     held = max((entry["connections"] for entry in memory.values()), default=0)
-    return table(["memory", "RSS at rest, MB", f"with {held:,} idle", "KB each", "PSS at rest, MB", f"with {held:,} idle",
-                  "KB each"], lines)
+    heads = ["memory", "RSS at rest, MB", f"with {held:,} idle", "KB each"]
+    return table(heads + ["PSS at rest, MB", f"with {held:,} idle", "KB each"], lines)
 
 
 def markdown(result, rows):
@@ -129,10 +129,11 @@ def markdown(result, rows):
                           "proxies, but leave out what a request waits before it is sent.", ""]
         disturbed = sum(figures["disturbed"] for peers in loads.values() for figures in peers.values())
         if disturbed:
-            parts += [f"In {disturbed} measurements others used more than 5 % of the proxies' core, three times in a row.", ""]
+            parts += [f"Measurements in which others used more than 5 % of the proxies' core, three times in a row: "
+                      f"{disturbed}. Their latencies say little.", ""]
     if result["memory"]:
         parts += ["## Memory", "", memory_table(result["memory"]), "",
                   "RSS counts a page that two processes of a proxy share twice, PSS once.", ""]
-        closed = [f"{name} closed {entry['closed']} of them" for name, entry in result["memory"].items() if entry["closed"]]
-        parts += [f"Idle connections: {', '.join(closed)}.", ""] if closed else []
+        for name, entry in result["memory"].items():
+            parts += [f"{name} had closed {entry['closed']} of its idle connections.", ""] if entry["closed"] else []
     return "\n".join(parts)
