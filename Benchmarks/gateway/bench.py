@@ -1,6 +1,7 @@
 """dev/bench gateway: our gateway beside nginx and Envoy, in one run. dev/bench starts it; see --help."""
 
 import argparse
+import http.client
 import json
 import os
 import platform
@@ -97,6 +98,8 @@ class Bench:
         if len(allowed) < 2:
             raise RuntimeError("this needs two processors: one for the proxies, one for the load")
         self.core = allowed[-1] if chosen.core is None else chosen.core
+        if self.core not in allowed:
+            raise RuntimeError(f"--core {self.core} is not one that we may use; those are {allowed}")
         self.load_cores = set(allowed) - {self.core}
         os.sched_setaffinity(0, self.load_cores)
         self.generator = loads.Generator(self.folder, self.load_cores, 0.5)
@@ -136,7 +139,9 @@ class Bench:
         folder.mkdir(exist_ok=True)
         for stale in folder.glob("*.log"):
             stale.unlink()
-        peer = peers.Peer(name, {kind: processes.free_port() for kind in ("plain", "tls", "grpc")}, folder)
+        # Only what the rows need, so that a gateway that cannot do all of it yet can be measured in what it does.
+        kinds = {loads.ROWS[row].port if row in loads.ROWS else "plain" for row in self.chosen.rows}
+        peer = peers.Peer(name, {kind: processes.free_port() for kind in sorted(kinds)}, folder)
         try:
             if name in peers.KNOWN:
                 peers.KNOWN[name](peer, self.site)
@@ -166,15 +171,16 @@ class Bench:
                 state = f"{shlex.join(peer.command)} ended with status {process.returncode}"
             raise RuntimeError(f"{state}:\n"
                                + processes.tail(peer.folder, "output") + processes.tail(peer.folder, "error"))
-        refused = {}
         for row in [row for row in COMPARED if row in self.chosen.rows and row in peer.rows]:
             try:
                 loads.check(row, peer, self.folder)
-            except (RuntimeError, OSError, subprocess.TimeoutExpired) as problem:
-                refused[row] = str(problem)
-                say(f"{peer.name} is left out of the row {row}: {problem}")
-        peer.rows = tuple(row for row in peer.rows if row not in refused)
-        self.left_out |= {f"{peer.name} ({row})": reason for row, reason in refused.items()}
+            except (RuntimeError, OSError, http.client.HTTPException, subprocess.TimeoutExpired) as problem:
+                self.leave_out_of(row, peer, problem)
+
+    def leave_out_of(self, row, peer, problem):
+        say(f"{peer.name} is left out of the row {row}: {problem}")
+        peer.rows = tuple(other for other in peer.rows if other != row)
+        self.left_out[f"{peer.name} ({row})"] = str(problem) or type(problem).__name__
 
     def measure_memory(self, peer):
         """Of a process that has served nothing but the check."""
@@ -187,8 +193,11 @@ class Bench:
             time.sleep(1)
             entry["held_rss_kb"], entry["held_pss_kb"] = processes.memory_kilobytes(process.pid)
 
-        entry["closed"] = loads.hold_connections(peer, self.chosen.connections, self.folder, self.load_cores, held)
-        self.memory[peer.name] = entry
+        try:
+            entry["closed"] = loads.hold_connections(peer, self.chosen.connections, self.folder, self.load_cores, held)
+            self.memory[peer.name] = entry
+        except RuntimeError as problem:
+            self.leave_out_of("memory", peer, problem)
 
     # The rounds
 

@@ -32,7 +32,7 @@ class Site:
 @dataclass
 class Peer:
     name: str
-    ports: dict  # plain, tls, grpc
+    ports: dict  # of plain, tls and grpc those that the rows need
     folder: Path
     command: list = field(default_factory=list)
     version: str = ""
@@ -98,20 +98,26 @@ server {{
     ssl_certificate_key {site.key};
     ssl_protocols TLSv1.3;
 """
+    servers = ""
+    if "plain" in peer.ports:
+        servers += server(f"127.0.0.1:{peer.ports['plain']} backlog=4096", proxied, routes)
+    if "tls" in peer.ports:
+        servers += server(f"127.0.0.1:{peer.ports['tls']} ssl http2 backlog=4096", proxied, routes, secured)
+    if "grpc" in peer.ports:
+        servers += server(f"127.0.0.1:{peer.ports['grpc']} http2 backlog=4096", fields("grpc_set_header"), calls)
+    grpc_upstream = f"""upstream bench_grpc {{
+    server 127.0.0.1:{site.grpc_upstream};
+    keepalive 256;
+    keepalive_requests 1000000000;
+}}
+""" if "grpc" in peer.ports else ""
     return f"""limit_req_zone $binary_remote_addr zone=bench:10m rate=1000000r/s;
 upstream bench_http {{
     server 127.0.0.1:{site.upstream};
     keepalive 256;
     keepalive_requests 1000000000;
 }}
-upstream bench_grpc {{
-    server 127.0.0.1:{site.grpc_upstream};
-    keepalive 256;
-    keepalive_requests 1000000000;
-}}
-{server(f"127.0.0.1:{peer.ports['plain']} backlog=4096", proxied, routes)}\
-{server(f"127.0.0.1:{peer.ports['tls']} ssl http2 backlog=4096", proxied, routes, secured)}\
-{server(f"127.0.0.1:{peer.ports['grpc']} http2 backlog=4096", fields("grpc_set_header"), calls)}"""
+{grpc_upstream}{servers}"""
 
 
 def nginx_main(peer, site, gateway):
@@ -253,7 +259,7 @@ def envoy_cluster(name, port, http2):
 def envoy(peer, site):
     binary = program("envoy-binary")
     configuration = write(peer.folder / "envoy.yaml", f"""static_resources:
-  listeners:{"".join(envoy_listener(peer, site, kind) for kind in ("plain", "tls", "grpc"))}
+  listeners:{"".join(envoy_listener(peer, site, kind) for kind in peer.ports)}
   clusters:{envoy_cluster("bench_http", site.upstream, False)}{envoy_cluster("bench_grpc", site.grpc_upstream, True)}
 """)
     peer.command = [binary, "--config-path", configuration, "--disable-hot-restart", "--concurrency", "1",
