@@ -52,7 +52,7 @@ enum Match {
                 Thread.detachNewThread {
                     continuation.resume(
                         returning: Result {
-                            upstreams.begin(scenario.scripts)
+                            upstreams.begin(scenario.scripts.mapValues { $0.placed(upstreams.ports) })
                             var client = Client(port: gateway.port, upstreams: upstreams)
                             return try client.play(scenario.exchanges)
                         }

@@ -74,7 +74,7 @@ struct Normaliser {
 
     private func value(of name: String, _ value: String) -> String {
         switch name {
-        case "date": return value.contains(" 2024 ") ? value : "{now}"
+        case "date", "expires": return value.contains(" 2024 ") ? value : "{now}"
         case "server": return value.hasPrefix("nginx") || value.hasPrefix("parley") ? "{server}" : value
         default:
             return Self.isIdentifier(value)

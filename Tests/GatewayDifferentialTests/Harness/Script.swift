@@ -34,6 +34,19 @@ struct Script: Sendable {
         self.isEarly = isEarly
     }
 
+    /// With addresses for `{up1}` and the like in its fields.
+    func placed(_ ports: [String: Int]) -> Script {
+        var script = self
+        script.steps = self.steps.map { step in
+            guard case .answer(let status, let fields, let body, let framing) = step else { return step }
+            let placed = fields.map { field in
+                ports.reduce(field) { $0.replacing("{\($1.key)}", with: "127.0.0.1:\($1.value)") }
+            }
+            return .answer(status, placed, body, framing)
+        }
+        return script
+    }
+
     static let saying = Script(.answer("200 OK", ["Content-Type: text/plain"], "{name} {line}\n"))
 
     static func named(_ name: String, in own: [String: Script]) -> Script {
