@@ -529,6 +529,12 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // The gateway beside the real nginx, black box: the same configurations and requests to both.
+        .testTarget(
+            name: "GatewayDifferentialTests",
+            dependencies: ["parley", "ParleyCore", "ProcessTestSupport"],
+            swiftSettings: settings
+        ),
         // The README's example, compiled and run.
         .testTarget(
             name: "DocumentationTests",
