@@ -203,6 +203,7 @@ let package = Package(
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
