@@ -169,12 +169,12 @@ extension Exchange: ResponseReceiver {
         self.sentFields = head.block
         let isEnd = self.head.method == .head || upstreamHead.framing == .none
         if isEnd {
-            // The end comes from the upstream at once; the client's connection must not go on before it has.
+            // Not before the upstream has ended: the client's connection would go on to its next request.
             self.upstreamHead = head
         } else {
             stream.write(head, isEnd: false)
-            self.upstreamStream?.readBody()
         }
+        self.upstreamStream?.readBody()
     }
 
     private func switchProtocols(_ head: ResponseHead) {

@@ -110,3 +110,10 @@ struct UpstreamFailure: Error, Sendable, Hashable {
     /// For people: what was seen, for example `connection refused`.
     var detail: String
 }
+
+extension ClientStream {
+    /// HTTP/2 gathers what is written in one tick by itself.
+    func flush() {}
+    /// Its own limits hold for the whole connection.
+    func apply(_ timing: ClientTiming) {}
+}

@@ -24,6 +24,15 @@ package struct RewriteState: Sendable {
     var isMoved = false
     private var changes = 0
 
+    /// Of no request yet.
+    package init() {
+        self.path = ByteBuffer()
+        self.args = ByteBuffer()
+        self.hasEscapes = false
+        self.hasPlus = false
+        self.isRawUsable = true
+    }
+
     /// - Parameter target: What `uri` was made of.
     package init(_ uri: RequestURI, target: ByteBuffer) {
         self.path = uri.path(of: target)

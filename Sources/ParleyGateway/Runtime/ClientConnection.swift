@@ -101,6 +101,7 @@ final class ClientConnection: RequestAcceptor {
     // MARK: - The protocol
 
     func makeHandler(_ wire: ProtocolStarter.WireProtocol) -> any ChannelHandler {
+        if wire == .http2 { return self.makeHTTP2Handler() }
         let handler = HTTP1ServerHandler(
             acceptor: self,
             settings: self.socket.fallback.model.connection,
@@ -113,6 +114,23 @@ final class ClientConnection: RequestAcceptor {
 
     /// 4 or 16 bytes, as `$binary_remote_addr` has them.
     func writeBinaryAddress(into buffer: inout ByteBuffer) { buffer.writeBytes(self.addressBytes) }
+
+    private func makeHTTP2Handler() -> any ChannelHandler {
+        let settings = self.socket.fallback.model.connection
+        let timing = self.socket.fallback.outside.timing
+        var configuration = HTTP2Configuration()
+        configuration.maximumStreams = settings.maxConcurrentStreams
+        configuration.idleTimeout = .milliseconds(Int64(timing.keepalive))
+        configuration.maximumRequests = timing.keepaliveRequests
+        configuration.maximumAge = .milliseconds(Int64(timing.keepaliveTime))
+        configuration.fields = HTTP2FieldLimits(
+            section: settings.largeHeaderBuffers * settings.largeHeaderBufferSize,
+            field: settings.largeHeaderBufferSize
+        )
+        let handler = HTTP2ServerHandler(acceptor: self, configuration: configuration)
+        self.onDrain { [unowned handler] in handler.drain() }
+        return handler
+    }
 
     // MARK: - Requests
 

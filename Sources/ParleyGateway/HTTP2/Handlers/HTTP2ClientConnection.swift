@@ -65,7 +65,7 @@ final class HTTP2ClientConnection: HTTP2Handler {
                 if head.framing == .none { self.detach(handle)?.hasEndedWithHead = true }
             }
             stream.receiver?.received(head: head)
-        case .body(let handle, let body): self.stream(handle)?.receiver?.received(body: body)
+        case .body(let handle, let body): self.stream(handle)?.receiver?.received(answer: body)
         case .bodyEnded(let handle, let trailers): self.detach(handle)?.takeReceiver()?.answerEnded(trailers: trailers)
         case .ended(let handle, let end):
             guard let stream = self.detach(handle) else { return }
