@@ -218,7 +218,8 @@ let package = Package(
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
-            swiftSettings: settings
+            swiftSettings: settings,
+            linkerSettings: [.linkedLibrary("crypt", .when(platforms: [.linux]))]
         ),
         .target(
             name: "ParleyRegistry",
@@ -266,7 +267,7 @@ let package = Package(
         .executableTarget(
             name: "parley",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyOps",
+                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyOps", "ParleyGateway",
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("UnixSignals", "swift-service-lifecycle"),
