@@ -64,6 +64,11 @@ let package = Package(
     ],
     targets: [
         // Floor 0: ground
+        .systemLibrary(
+            name: "CPCRE2",
+            pkgConfig: "libpcre2-8",
+            providers: [.apt(["libpcre2-dev"]), .brew(["pcre2"])]
+        ),
         .target(
             name: "ParleyCore",
             dependencies: [product("ServiceContextModule", "swift-service-context")],
@@ -200,7 +205,7 @@ let package = Package(
         .target(
             name: "ParleyGateway",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
+                "CPCRE2", "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
@@ -489,6 +494,7 @@ let package = Package(
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
+            exclude: ["Routing/Facts"],
             swiftSettings: settings
         ),
 
