@@ -208,12 +208,12 @@ let package = Package(
         .target(
             name: "ParleyGateway",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
+                "CPCRE2", "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
                 product("NIOTLS", "swift-nio"), product("DequeModule", "swift-collections"),
-                product("HeapModule", "swift-collections"), "ParleyRESP", "CPCRE2", "CCrypt", "CZlib",
+                product("HeapModule", "swift-collections"), "ParleyRESP", "CCrypt", "CZlib",
                 product("Crypto", "swift-crypto"), product("JWTKit", "jwt-kit"), product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
@@ -501,6 +501,7 @@ let package = Package(
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
+            exclude: ["Routing/Facts"],
             swiftSettings: settings
         ),
 

@@ -209,5 +209,5 @@ extension FieldBlock {
 
 /// Under which name the gateway answers.
 enum GatewayProduct {
-    static func name(_ showsVersion: Bool) -> StaticString { showsVersion ? "parley/0.3" : "parley" }
+    static func name(_ showsVersion: Bool) -> StaticString { showsVersion ? "parley/0.1.0" : "parley" }
 }

@@ -150,6 +150,7 @@ extension Exchange {
     /// The head that goes to the client.
     func clientHead(_ upstream: ResponseHead, _ location: CompiledLocation) -> ResponseHead {
         var head = upstream
+        head.keepsAlive = true
         let hidden = location.hiddenFields
         head.block.fields.removeAll(keepingCapacity: true)
         let bytes = upstream.block.bytes.readableBytesUInt8Span

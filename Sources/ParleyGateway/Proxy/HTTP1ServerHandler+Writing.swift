@@ -25,6 +25,7 @@ extension HTTP1ServerHandler {
 
     func write(_ head: ResponseHead, isEnd: Bool) {
         guard self.phase == .exchange else { return }
+        if !head.keepsAlive { self.keepsAlive = false }
         HTTP1Writer.writeStatusLine(head, into: &self.out)
         HTTP1Writer.write(head.block, into: &self.out)
         self.framing = .none

@@ -4,8 +4,8 @@ package import NIOCore
 /// A regular expression, compiled by PCRE2 as nginx does: on bytes, without Unicode, with just-in-time code where the
 /// machine has it.
 ///
-/// What PCRE2 has compiled is only read from then on, so that all event loops share it; hence `@unchecked`. What a match
-/// writes to is in the ``RegexScratch`` of the event loop.
+/// What PCRE2 has compiled is only read from then on, so that all event loops share it; hence `@unchecked`. What a
+/// match writes to is in the ``RegexScratch`` of the event loop.
 package final class CompiledRegex: @unchecked Sendable {
     package struct NamedGroup: Sendable, Hashable {
         package var name: String
@@ -132,8 +132,8 @@ package final class CompiledRegex: @unchecked Sendable {
 
 /// What matches of one event loop write to, and how much one of them may take. Not to be shared between threads.
 package final class RegexScratch {
-    /// In PCRE2's own measure, roughly the times that it tries something again. A tenth of its default: on a long path
-    /// that is some milliseconds, which is already too long for an event loop.
+    /// In PCRE2's own measure, roughly the times that it tries something again: at worst a few milliseconds. A tenth of
+    /// its default, since an event loop does nothing else meanwhile.
     package static let matchLimit: UInt32 = 1_000_000
     static let maxStack = 512 * 1024
     static let maxHeapKiB: UInt32 = 8 * 1024

@@ -2,19 +2,31 @@ internal import NIOCore
 
 /// Which bytes are written as `%XX`: nginx's tables, each for what the text will be read as.
 struct EscapeTable: Sendable {
-    /// One bit for each byte below 64, and for each from 64 on; from 128 on everything is escaped.
+    /// One bit for each byte below 64, and for each from 64 on.
     private let low: UInt64
     private let high: UInt64
+    /// The bytes from 128 on.
+    private let escapesRest: Bool
 
     /// A path.
     static let uri = EscapeTable(low: 0xD000_002D_FFFF_FFFF, high: 0xB800_0001_5000_0000)
     /// A value within the arguments: also `&`, `+` and `;`.
     static let args = EscapeTable(low: 0xD800_086D_FFFF_FFFF, high: 0xB800_0001_5000_0000)
+    /// What could end a line of HTTP/1: rules can bring decoded bytes anywhere, and nginx lets them through.
+    static let controls = EscapeTable(low: 0xFFFF_FFFF, high: 1 << 63, escapesRest: false)
+    /// The same, and the space, which ends the target in a request line.
+    static let target = EscapeTable(low: 0x1_FFFF_FFFF, high: 1 << 63, escapesRest: false)
+
+    private init(low: UInt64, high: UInt64, escapesRest: Bool = true) {
+        self.low = low
+        self.high = high
+        self.escapesRest = escapesRest
+    }
 
     func isEscaped(_ byte: UInt8) -> Bool {
         if byte < 64 { return (self.low &>> UInt64(byte)) & 1 != 0 }
         if byte < 128 { return (self.high &>> UInt64(byte & 63)) & 1 != 0 }
-        return true
+        return self.escapesRest
     }
 
     func write(_ bytes: ByteBufferView, into buffer: inout ByteBuffer) {

@@ -17,15 +17,16 @@ package enum LocationProblem: Error, Sendable, Hashable, CustomStringConvertible
 
 /// The locations of one server, ready for the search, with those inside others.
 ///
-/// The search is nginx's: exact, then the longest prefix; then, unless that one is final (`^~`), the regular expressions
-/// in their order; the same again inside the one that was found. Beyond nginx's language, a location may be meant by
-/// whole segments, and may have conditions: where they do not hold it is as if it were not there. Of several with the
-/// same path, the one with the most conditions is asked first.
+/// The search is nginx's: exact, then the longest prefix; then, unless that one is final (`^~`), the regular
+/// expressions in their order; the same again inside the one that was found. Beyond nginx's language, a location may be
+/// meant by whole segments, and may have conditions: where they do not hold it is as if it were not there. Of several
+/// with the same path, the one with the most conditions is asked first.
 package struct LocationTable: Sendable {
     package struct Found: Sendable, Hashable {
         /// Among ``LocationTable/locations``.
         package var index: Int
-        /// The path lacks the last slash of the location: the client is sent to ``LocationTable/slashRedirect(to:args:)``.
+        /// The path lacks the last slash of the location: the client is sent to
+        /// ``LocationTable/slashRedirect(to:args:)``.
         package var lacksSlash: Bool
     }
 
@@ -209,30 +210,23 @@ extension LocationTable {
             let index = self.locations.count
             self.locations.append(model)
             self.inner.append(-1)
-            if case .prefix(_, let isFinal) = model.match {
-                self.isFinal.append(isFinal)
-            } else {
-                self.isFinal.append(false)
+            var isFinal = false
+            switch model.match {
+            case .exact(let path), .segments(let path): byPath[Array(path.utf8), default: []].append(index)
+            case .prefix(let path, let final):
+                byPath[Array(path.utf8), default: []].append(index)
+                isFinal = final
+            case .regex(let regex):
+                let compiled = try Self.located(model) { () throws(RegexProblem) in try CompiledRegex(regex) }
+                level.regexes.append((compiled, index))
+            case .named(let name):
+                let name = Array(name.utf8)
+                if self.named(name) != nil { throw .duplicate(model.name) }
+                self.named.append((name, index))
             }
-            do {
-                self.conditions.append(model.conditions.isEmpty ? nil : try ConditionSet(model.conditions))
-                switch model.match {
-                case .exact(let path), .prefix(let path, _), .segments(let path):
-                    byPath[Array(path.utf8), default: []].append(index)
-                case .regex(let regex): level.regexes.append((try CompiledRegex(regex), index))
-                case .named(let name):
-                    let name = Array(name.utf8)
-                    if self.named(name) != nil { throw LocationProblem.duplicate(model.name) }
-                    self.named.append((name, index))
-                }
-            } catch let problem as RegexProblem {
-                throw .regex(problem, location: model.name)
-            } catch let problem as LocationProblem {
-                throw problem
-            } catch {
-                // Nothing else is thrown above; the compiler does not see it.
-                throw .duplicate(model.name)
-            }
+            self.isFinal.append(isFinal)
+            let conditions = try Self.located(model) { () throws(RegexProblem) in try ConditionSet(model.conditions) }
+            self.conditions.append(model.conditions.isEmpty ? nil : conditions)
             if !model.locations.isEmpty { self.inner[index] = try self.add(model.locations) }
         }
         let paths = byPath.keys.sorted { $0.lexicographicallyPrecedes($1) }
@@ -268,6 +262,13 @@ extension LocationTable {
         level.exact.append(exact)
         level.prefixes.append(prefixes)
         level.redirects.append(path.last == 0x2F && isProxied ? slashed : [])
+    }
+
+    private static func located<Result>(
+        _ model: LocationModel,
+        _ body: () throws(RegexProblem) -> Result
+    ) throws(LocationProblem) -> Result {
+        do { return try body() } catch { throw .regex(error, location: model.name) }
     }
 
     private static func isSame(_ one: LocationModel, _ other: LocationModel) -> Bool {

@@ -25,8 +25,8 @@ package struct RedirectRewriter: Sendable {
         }
     }
 
-    /// - Returns: `nil` when no rule fits: the field stays as it is. Else the gateway itself answers for the location, and
-    ///   a path is made absolute (``RedirectLocation``).
+    /// - Returns: `nil` when no rule fits: the field stays as it is. Else the gateway itself answers for the location,
+    ///   and a path is made absolute (``RedirectLocation``).
     package func location(_ value: ByteBuffer, in scope: some RewriteScope, scratch: RegexScratch) -> ByteBuffer? {
         self.rules.rewritten(value, from: 0, in: scope, scratch: scratch)
     }

@@ -36,8 +36,8 @@ package struct RegexFailure: Error, Sendable, Hashable, CustomStringConvertible 
     package var description: String {
         switch self.reason {
         case .limitReached:
-            "The regular expression \"\(self.pattern)\" was given up on a request, after as many steps as one may take. "
-                + "It was treated as not matching. Make it simpler: nested repetitions are what takes so long."
+            "The regular expression \"\(self.pattern)\" was given up on a request, after as many steps as one may "
+                + "take. It was treated as not matching. Make it simpler: nested repetitions are what takes so long."
         case .other(let code):
             "The regular expression \"\(self.pattern)\" could not be tried on a request (PCRE2 error \(code)). It was "
                 + "treated as not matching."

@@ -22,8 +22,8 @@ package enum RewriteFailure: String, Error, Sendable, Hashable, CustomStringConv
     package var description: String {
         switch self {
         case .cycle:
-            "The rewrite rules sent a request to another path more than \(RewriteState.maxChanges) times. They lead in a "
-                + "circle; end one of them with break."
+            "The rewrite rules sent a request to another path more than \(RewriteState.maxChanges) times. They lead in "
+                + "a circle; end one of them with break."
         case .emptyPath: "A rewrite rule made the path of a request empty. Its replacement must begin with a slash."
         case .valueTooLong:
             "A rewrite rule made a value of more than \(RewriteState.maxValueSize) bytes. It probably repeats itself."

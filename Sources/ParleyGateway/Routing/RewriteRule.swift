@@ -111,8 +111,8 @@ struct RewriteRule: Sendable {
         return nil
     }
 
-    /// Takes the escapes off a redirect's path that nothing needs: those of printable characters above the percent sign.
-    /// From the question mark on nothing is changed. An escape that is none loses its percent sign, as in nginx.
+    /// Takes the escapes off a redirect's path that nothing needs: those of printable characters above the percent
+    /// sign. From the question mark on nothing is changed. An escape that is none loses its percent sign, as in nginx.
     private static func writeUnescaped(_ text: ByteBufferView, into buffer: inout ByteBuffer) {
         var index = text.startIndex
         while index < text.endIndex {

@@ -11,7 +11,8 @@ package struct RewriteState: Sendable {
     package var path: ByteBuffer
     package var args: ByteBuffer
     package var variables = RequestVariables()
-    /// Whether the client's path held percent escapes, or a plus: then captures are escaped where they become arguments.
+    /// Whether the client's path held percent escapes, or a plus: then captures are escaped where they become
+    /// arguments.
     package var hasEscapes: Bool
     package var hasPlus: Bool
     /// Whether the client's target still says where the request goes, and may be sent on as it came.

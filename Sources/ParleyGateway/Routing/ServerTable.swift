@@ -82,7 +82,10 @@ package struct ServerTable: Sendable {
                     exact.append((Array(suffix.utf8.dropFirst()), index))
                     suffixes.append((Array(suffix.utf8), index))
                 case .prefix(let prefix): prefixes.append((Array(prefix.utf8), index))
-                case .regex(let regex): self.regexes.append((try CompiledRegex(regex), index))
+                case .regex(var regex):
+                    // Names have no case; the host comes in lower case, whatever the expression is written in.
+                    regex.ignoresCase = true
+                    self.regexes.append((try CompiledRegex(regex), index))
                 }
             }
         }

@@ -5,6 +5,9 @@ package import NIOCore
 /// - Without a path in `proxy_pass`, the target as the client wrote it, unless a rule has sent the request elsewhere.
 /// - With one, that path takes the place of the location's prefix, and the rest of the decoded path is escaped anew.
 /// - With variables in `proxy_pass`, the path that they give, as it is.
+///
+/// Stricter than nginx in one thing: a space or a control character that a rule has decoded is escaped again, for it
+/// would end the request line and begin another request.
 package struct UpstreamURI: Sendable {
     private enum Part: Sendable {
         case none
@@ -54,7 +57,7 @@ package struct UpstreamURI: Sendable {
             template.write(into: &replacement, scope: scope)
             if replacement.readableBytes > 0 {
                 if replacement.readableBytesView.first == 0x3F { buffer.writeInteger(0x2F as UInt8) }
-                buffer.writeImmutableBuffer(replacement)
+                EscapeTable.target.write(replacement.readableBytesView, into: &buffer)
                 return
             }
         }
@@ -64,18 +67,18 @@ package struct UpstreamURI: Sendable {
         }
         var rest = state.path.readableBytesView
         if state.isLocationUsable, replacement.readableBytes > 0 {
-            buffer.writeImmutableBuffer(replacement)
+            EscapeTable.target.write(replacement.readableBytesView, into: &buffer)
             rest = rest.dropFirst(count)
             if bySegments, rest.first == 0x2F, replacement.readableBytesView.last == 0x2F { rest = rest.dropFirst() }
         }
         if state.hasEscapes || state.isInternal {
             EscapeTable.uri.write(rest, into: &buffer)
         } else {
-            buffer.writeBytes(rest)
+            EscapeTable.target.write(rest, into: &buffer)
         }
         if state.args.readableBytes > 0 {
             buffer.writeInteger(0x3F as UInt8)
-            buffer.writeImmutableBuffer(state.args)
+            EscapeTable.target.write(state.args.readableBytesView, into: &buffer)
         }
     }
 }

@@ -27,8 +27,6 @@ package struct PeerSet: Sendable {
 
     package init() {}
 
-    package func contains(_ peer: PeerID) -> Bool { self.contains(slot: Int(peer.slot)) }
-
     func contains(slot: Int) -> Bool {
         if slot < 64 { return self.first & (1 &<< UInt64(slot)) != 0 }
         let word = slot / 64 &- 1

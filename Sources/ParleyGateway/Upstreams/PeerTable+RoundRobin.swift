@@ -37,11 +37,9 @@ extension PeerTable {
         guard let first = best, isTied else { return best }
         var total: Int64 = 0
         var chosen = first
-        var isPast = false
         for slot in slots {
             let slot = Int(slot)
-            isPast = isPast || slot == first
-            guard isPast, self.isEligible(slot, tried, occasion), self.loadDifference(slot, first, occasion) == 0 else {
+            guard self.isEligible(slot, tried, occasion), self.loadDifference(slot, first, occasion) == 0 else {
                 continue
             }
             total &+= self.peers[slot].advance(now: occasion.now)

@@ -4,7 +4,7 @@
 /// A peer is eligible that this request has not tried, that is not `down`, has not failed `max_fails` times within its
 /// fail timeout, is below `max_conns`, and, beyond nginx, is healthy and not ejected.
 struct PeerTable: Sendable {
-    var settings: PeerGroupSettings
+    let settings: PeerGroupSettings
     /// By slot: members, those that have left and still have requests, and free ones.
     var peers: [Peer] = []
     /// By slot, what ``peers`` leaves out.

@@ -38,7 +38,7 @@ struct Normaliser {
 
     private func normalised(_ answer: Answer) -> Answer {
         var result = answer
-        let ownPages = ["nginx/1.22.1", "nginx", "parley"].map { Bytes("<center>\($0)</center>") }
+        let ownPages = ["nginx/1.22.1", "nginx", "parley/0.1.0", "parley"].map { Bytes("<center>\($0)</center>") }
         result.body = self.withoutPorts(answer.body)
         for page in ownPages { result.body = result.body.replacing(page, with: Bytes("<center>{server}</center>")) }
         result.rest = self.withoutPorts(answer.rest)

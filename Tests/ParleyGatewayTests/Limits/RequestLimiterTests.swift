@@ -121,7 +121,7 @@ internal import Testing
     }
 
     /// The clock set back a little is no time at all; set back by more than a minute, the state follows it.
-    @Test func theClockMaySteps() throws {
+    @Test func theClockMayStep() throws {
         let limiter = try self.limiter(1_000)
         #expect(self.outcome(limiter, at: 100_000) == .passed)
         #expect(self.outcome(limiter, at: 40_000) == .rejected)
