@@ -92,7 +92,7 @@ extension GatewayWorker {
         return upstream.group.states(now: now).map { state in
             let standing: ExchangeRecord.Candidate.State
             switch state.standing {
-            case .available: standing = exchange.tried.contains(state.id) ? .tried : .available
+            case .available: standing = exchange.tried.contains(slot: Int(state.id.slot)) ? .tried : .available
             case .down: standing = .down
             case .failed: standing = .failed
             case .unhealthy: standing = .unhealthy
