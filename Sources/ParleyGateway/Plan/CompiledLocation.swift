@@ -117,7 +117,8 @@ final class CompiledLocation: Sendable {
             send: settings.sendTimeout,
             keepalive: settings.keepaliveTimeout,
             keepaliveRequests: settings.keepaliveRequests,
-            keepaliveTime: settings.keepaliveTime
+            keepaliveTime: settings.keepaliveTime,
+            ignoresAbort: settings.proxy.ignoresClientAbort
         )
         self.writesDefaultAnswers = parts.model.errorFormat == .html
     }

@@ -59,7 +59,10 @@ extension Exchange {
     func serve() {
         guard let location = self.location else { return }
         switch location.model.action {
-        case .notFound: self.fail(404, .noRoute, "nothing is served here")
+        case .notFound:
+            // As nginx's files: there is nothing to read, and nothing may be written.
+            let mayRead = self.head.method.isReadOfFile
+            self.fail(mayRead ? 404 : 405, .noRoute, "nothing is served here")
         case .proxy(let target): self.forward(to: target, location)
         case .stubStatus: self.respond(200, text: self.worker.stubStatus(), type: "text/plain")
         case .health: self.reportHealth()

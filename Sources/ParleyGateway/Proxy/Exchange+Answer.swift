@@ -44,8 +44,11 @@ extension Exchange {
             self.rewriteState.isLocationUsable = false
             return self.enter(server.locations[index])
         }
+        self.status = 0
         let isRedirect = [301, 302, 303, 307, 308].contains(self.errorStatus)
-        self.redirect(isRedirect ? self.errorStatus : 302, to: target)
+        let redirectStatus = isRedirect ? self.errorStatus : 302
+        self.errorStatus = 0
+        self.redirect(redirectStatus, to: target)
     }
 
     /// Goes into a named location.
@@ -98,7 +101,8 @@ extension Exchange {
             localAddress: connection.localAddressText,
             port: connection.localPort
         )
-        let body = ErrorBody.html(status, product: GatewayProduct.name(settings.showsVersion)) ?? ByteBuffer()
+        let body = RedirectLocation.page(status: Int(status), server: "\(GatewayProduct.name(settings.showsVersion))")
+            ?? ByteBuffer()
         self.answer(status, type: "text/html", body: body, closes: false)
     }
 
@@ -116,12 +120,12 @@ extension Exchange {
         head.block.bytes.reserveCapacity(256)
         self.appendStandardFields(to: &head.block)
         let hasBody = status != 204 && status != 304
-        if hasBody {
+        if status != 204 {
             head.block.bytes.reserveCapacity(minimumWritableBytes: 64)
             if let type {
                 head.block.append("Content-Type", type, .contentType)
             } else {
-                head.block.append("Content-Type", self.location?.settings.defaultType ?? "text/plain", .contentType)
+                head.block.append("Content-Type", self.typeOfPath, .contentType)
             }
             head.block.append("Content-Length", "\(body.readableBytes)", .contentLength)
             head.framing = .length(Int64(body.readableBytes))
@@ -147,6 +151,21 @@ extension Exchange {
         if !isEnd {
             stream.write(body)
             stream.end(trailers: nil)
+        }
+    }
+
+    /// By the ending of the path, as nginx's own `types` have it; else `default_type`.
+    private var typeOfPath: String {
+        let path = self.rewriteState.path.readableBytesView
+        let usual = self.location?.settings.defaultType ?? "text/plain"
+        guard let dot = path.lastIndex(of: UInt8(ascii: ".")), path.count - (dot - path.startIndex) <= 5,
+            !path[dot...].contains(UInt8(ascii: "/"))
+        else { return usual }
+        switch String(decoding: path[(dot + 1)...], as: UTF8.self).lowercased() {
+        case "html": return "text/html"
+        case "gif": return "image/gif"
+        case "jpg": return "image/jpeg"
+        default: return usual
         }
     }
 

@@ -17,7 +17,8 @@ extension Exchange: RequestReceiver {
         case .collecting:
             self.heldBody.append(body)
             self.heldBytes += body.readableBytes
-            if self.heldBytes >= location.settings.bodyBufferSize {
+            self.worker.heldBytes += body.readableBytes
+            if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies {
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()

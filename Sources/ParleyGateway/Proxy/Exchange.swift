@@ -144,6 +144,7 @@ final class Exchange {
         self.upstreamStream = nil
         self.attempts.removeAll(keepingCapacity: true)
         self.heldBody.removeAll(keepingCapacity: true)
+        self.worker.heldBytes -= self.heldBytes
         self.heldBytes = 0
         self.isBodyComplete = false
         self.bodyTrailers = nil

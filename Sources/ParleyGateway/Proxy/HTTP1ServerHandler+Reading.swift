@@ -30,8 +30,8 @@ extension HTTP1ServerHandler {
         case .refused(let refusal):
             self.timer.clear()
             self.keepsAlive = false
-            self.begin(RequestHead())
-            self.isBodyDone = true
+            let known = self.scanner.known
+            self.begin(RequestHead(method: known.method, version: known.version, keepsAlive: false))
             self.acceptor.refuse(refusal, stream: self)
             return true
         case .head(let head, let consumed):
@@ -62,11 +62,8 @@ extension HTTP1ServerHandler {
     func readBody() {
         self.wantsBody = true
         if self.owesContinue, !self.isBodyDone {
-            self.owesContinue = false
-            if self.inbound.readableBytes == 0 {
-                self.out.writeStaticString("HTTP/1.1 100 Continue\r\n\r\n")
-                self.flush()
-            }
+            self.writeContinue()
+            self.flush()
         }
         self.work()
         if self.wantsBody, self.phase == .exchange, !self.isBodyDone { self.timer.set(milliseconds: self.timing.body) }
@@ -138,18 +135,15 @@ extension HTTP1ServerHandler {
         self.flush()
         guard self.phase != .closed else { return }
         if !self.isBodyDone, !wasTunnel {
-            // The client waits for 100: what it will do is unknown.
-            if self.keepsAlive, !self.owesContinue {
+            if self.keepsAlive {
                 self.phase = .discarding
             } else {
                 self.linger()
             }
         } else if self.keepsAlive, !wasTunnel {
             self.next()
-        } else if wasTunnel || self.inbound.readableBytes == 0 {
-            self.close()
         } else {
-            self.linger()
+            self.close()
         }
         self.work()
         self.holdOrRead()

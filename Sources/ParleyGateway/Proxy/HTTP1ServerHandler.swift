@@ -100,6 +100,16 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
         context.fireChannelReadComplete()
     }
 
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed = event {
+            // As nginx sees it, who has closed its side has gone, unless the location says that it does not matter.
+            self.keepsAlive = false
+            let isAnswering = self.phase == .exchange || self.phase == .tunnel
+            if !isAnswering || !self.timing.ignoresAbort { self.close() }
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
     func channelInactive(context: ChannelHandlerContext) {
         self.end()
         context.fireChannelInactive()

@@ -31,6 +31,8 @@ struct ClientTiming: Sendable {
     var keepalive: Int
     var keepaliveRequests: Int
     var keepaliveTime: Int
+    /// Whether a client that closes its side goes on being served.
+    var ignoresAbort: Bool
 }
 
 enum AbortReason: Sendable {

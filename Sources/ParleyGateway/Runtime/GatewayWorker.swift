@@ -22,6 +22,13 @@ final class GatewayWorker {
     private var dateSecond: Int64 = -1
     private var dateBytes: [UInt8] = []
     var metrics: MetricsShard
+    /// Of bodies that are held until they are complete.
+    var heldBytes = 0
+
+    /// nginx puts what is larger than a buffer into a file; here it stays in memory up to this size, and all bodies
+    /// together up to the other. Beyond that a body flows through as it comes.
+    static let maxHeldBody = 1_048_576
+    static let maxHeldBodies = 67_108_864
     var logBuffer = AccessLogBuffer()
     private var isFlushScheduled = false
 

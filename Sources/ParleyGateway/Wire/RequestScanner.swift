@@ -30,6 +30,9 @@ package struct RequestScanner {
         self.allowance = HeadAllowance(limits)
     }
 
+    /// What has been read of a head that is refused: how the answer to it must look.
+    package var known: (method: Method, version: HTTPVersion) { (self.head.method, self.head.version) }
+
     /// Whether the first byte of a head has come.
     package var hasBegun: Bool { self.searched > 0 }
 
@@ -130,6 +133,7 @@ package struct RequestScanner {
         case .host:
             self.hosts += 1
             guard self.hosts == 1 else { throw .malformed("two Host fields") }
+            guard !field.value.isEmpty else { throw .malformed("an empty Host field") }
             // An absolute form says the host itself (RFC 9112, section 3.2.2).
             if self.target == .origin { self.head.authority = field.value }
         case .contentLength:
