@@ -77,6 +77,12 @@ package struct ProxyTarget: Sendable, Hashable {
     /// The part behind host and port, when there is one, even `/`: it takes the place of the matched prefix.
     package var uri: Template?
 
+    /// Whether there is a variable in it: then its path is what is sent, and nothing is replaced.
+    package var isVariable: Bool {
+        if case .template = self.destination { return true }
+        return self.uri.map { $0.constant == nil } ?? false
+    }
+
     package init(scheme: Scheme, destination: Destination, host: String, uri: Template? = nil) {
         self.scheme = scheme
         self.destination = destination

@@ -15,7 +15,7 @@ final class CompiledServer: Sendable {
 
     init(_ model: ServerModel, nextIndex: inout Int, parts: PlanParts) throws {
         self.model = model
-        self.name = Array((model.names.first?.text ?? "").utf8)
+        self.name = Array((model.names.first.map(Self.name) ?? "").utf8)
         self.rewrites = try RewriteProgram(model.rewrites)
         self.table = try LocationTable(model.locations)
         var compiled: [CompiledLocation] = []
@@ -29,6 +29,14 @@ final class CompiledServer: Sendable {
         self.outside = try CompiledLocation(outside, index: nextIndex, parts: parts)
         nextIndex += 1
         self.scanLimits = ScanLimits(model.connection)
+    }
+}
+
+extension CompiledServer {
+    /// `.example.com` is called after the name itself.
+    private static func name(_ name: ServerName) -> String {
+        if case .nameAndSuffix(let suffix) = name { return String(suffix.dropFirst()) }
+        return name.text
     }
 }
 

@@ -5,10 +5,10 @@ extension Exchange {
     /// `allow`, `deny`, and who the client says it is.
     func authorize() {
         self.phase = .routing
-        guard let location = self.location, let connection = self.connection else { return }
+        guard let location = self.location else { return }
         let isOpen = location.access.isEmpty && location.authenticators.isEmpty
         if isOpen { return self.serve() }
-        let address = location.access.decision(for: connection.addressBytes.span)
+        let address = location.access.decision(for: self.client.bytes.span)
         let credentials = location.authenticators.decisions(for: self.head.block)
         let decision = Satisfaction.decide(
             any: location.settings.satisfiesAny,
@@ -60,9 +60,7 @@ extension Exchange {
         guard let location = self.location else { return }
         switch location.model.action {
         case .notFound:
-            // As nginx's files: there is nothing to read, and nothing may be written.
-            let mayRead = self.head.method.isReadOfFile
-            self.fail(mayRead ? 404 : 405, .noRoute, "nothing is served here")
+            self.fail(self.notFoundStatus, .noRoute, "nothing is served here")
         case .proxy(let target): self.forward(to: target, location)
         case .stubStatus: self.respond(200, text: self.worker.stubStatus(), type: "text/plain")
         case .health: self.reportHealth()

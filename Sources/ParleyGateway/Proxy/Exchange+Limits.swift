@@ -59,7 +59,7 @@ extension Exchange {
     /// For people: of an address in bytes, its text.
     private func readable(_ key: Template) -> String {
         if key.parts == [.variable(.binaryRemoteAddress)] {
-            return String(buffer: self.connection?.addressText ?? ByteBuffer())
+            return String(buffer: self.client.text)
         }
         return String(buffer: key.evaluated(in: self))
     }

@@ -18,7 +18,10 @@ extension Exchange: RequestReceiver {
             self.heldBody.append(body)
             self.heldBytes += body.readableBytes
             self.worker.heldBytes += body.readableBytes
-            if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies {
+            if !location.proxy.isRequestBuffering {
+                // Only what has come along with the head; `clientReadCompleted` goes on.
+                self.stream?.readBody()
+            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies {
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()
@@ -37,7 +40,12 @@ extension Exchange: RequestReceiver {
             } else {
                 self.timer.set(milliseconds: location.proxy.sendTimeout)
             }
-        case .idle, .routing, .delayed, .authorizing, .connecting, .done:
+        case .connecting:
+            // Asked for before, and nothing is asked for now: it is the last one until there is a connection.
+            self.heldBody.append(body)
+            self.heldBytes += body.readableBytes
+            self.worker.heldBytes += body.readableBytes
+        case .idle, .routing, .delayed, .authorizing, .done:
             break
         }
     }
@@ -54,6 +62,12 @@ extension Exchange: RequestReceiver {
         } else {
             self.fail(413, .bodyTooLarge, "the body grew larger than allowed")
         }
+    }
+
+    func clientReadCompleted() {
+        guard self.phase == .collecting, let location, !location.proxy.isRequestBuffering else { return }
+        self.isStreamingBody = true
+        self.attempt()
     }
 
     func bodyEnded(trailers: FieldBlock?) {
@@ -216,12 +230,14 @@ extension Exchange: ResponseReceiver {
         self.attempts[self.attempts.count - 1].ended = .now()
         self.settlePeer(.succeeded)
         let head = self.upstreamHead
+        // Who has not said so may not know what to do with them (RFC 9110, section 6.5.1).
+        let takesTrailers = trailers != nil && self.head.block.first(.te) != nil
         let isEnd = self.head.method == .head || head?.framing == BodyFraming.none
         self.finish()
         if isEnd, let head {
             stream.write(head, isEnd: true)
         } else {
-            stream.end(trailers: trailers)
+            stream.end(trailers: takesTrailers ? trailers : nil)
         }
     }
 

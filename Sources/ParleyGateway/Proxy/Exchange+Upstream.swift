@@ -26,7 +26,8 @@ extension Exchange {
         self.triesLeft = upstream.group.tries
         if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
         if !location.proxy.passesRequestBody { self.isBodyComplete = true }
-        guard !self.isBodyComplete, location.proxy.isRequestBuffering else { return self.attempt() }
+        let isStreamed = !location.proxy.isRequestBuffering && self.head.version == .http2
+        guard !self.isBodyComplete, !isStreamed else { return self.attempt() }
         self.phase = .collecting
         self.stream?.readBody()
     }
@@ -59,7 +60,7 @@ extension Exchange {
         if let key = upstream.hashKey { return key.evaluated(in: self) }
         guard case .ipHash = upstream.model.method else { return ByteBuffer() }
         var buffer = ByteBuffer()
-        self.connection?.writeBinaryAddress(into: &buffer)
+        buffer.writeBytes(self.client.bytes)
         return buffer
     }
 
@@ -111,6 +112,7 @@ extension Exchange {
     }
 
     private func askClientForBody() {
+        // It may have been asked for before there was an upstream.
         guard !self.wantsClientBody, let upstreamStream = self.upstreamStream, upstreamStream.isWritable else { return }
         self.wantsClientBody = true
         self.stream?.readBody()

@@ -34,6 +34,8 @@ final class Exchange {
     var head = RequestHead()
     var started = NIODeadline.now()
     var host = ByteBuffer()
+    /// Whose request it is: of the connection, or whom a trusted proxy names.
+    var client = ClientAddress()
     var server: CompiledServer?
     var location: CompiledLocation?
     var rewriteState = RewriteState()
@@ -91,6 +93,7 @@ final class Exchange {
         self.head = head
         self.stream = stream
         self.connection = connection
+        self.client = connection.client
         self.isBodyComplete = head.framing == .none
         self.worker.began(self)
     }

@@ -70,6 +70,20 @@ extension HTTP1ServerHandler {
         self.holdOrRead()
     }
 
+    /// Whether bytes of the request's body have yet to arrive.
+    var isBodyComing: Bool {
+        guard !self.isBodyDone else { return false }
+        var decoder = self.decoder
+        var rest = self.inbound
+        while true {
+            switch decoder.next(&rest) {
+            case .data: continue
+            case .more: return true
+            case .end, .broken: return false
+            }
+        }
+    }
+
     private func readPart() -> Bool {
         guard self.wantsBody, let receiver = self.receiver else { return false }
         if self.isBodyDone {
@@ -151,7 +165,7 @@ extension HTTP1ServerHandler {
 
     private func next() {
         self.phase = .head
-        if self.isDraining, self.inbound.readableBytes == 0 {
+        if self.isDraining || self.isInputClosed, self.inbound.readableBytes == 0 {
             self.close()
         } else if self.timing.keepalive == 0 {
             self.close()

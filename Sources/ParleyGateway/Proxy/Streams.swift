@@ -54,6 +54,8 @@ protocol RequestReceiver: AnyObject {
     /// The connection or the stream is gone, before the answer was complete.
     func clientGone()
     func clientWritabilityChanged(isWritable: Bool)
+    /// HTTP/1: what had arrived has been told, as far as it was asked for.
+    func clientReadCompleted()
 }
 
 /// One request on a connection to an instance.

@@ -15,12 +15,9 @@ final class ClientConnection: RequestAcceptor {
     private(set) var socket: GatewayPlan.Socket
     let number: UInt64
     private(set) var requests = 0
-    /// Whose requests these are: of the socket, or whom the PROXY protocol or a trusted proxy's field names.
-    private(set) var address: SocketAddress?
-    private(set) var addressText: ByteBuffer
-    private(set) var addressBytes: [UInt8]
+    /// Of the socket, or whom the PROXY protocol names.
+    private(set) var client: ClientAddress
     let socketAddressText: ByteBuffer
-    private(set) var remotePort: Int
     let localAddressText: ByteBuffer
     let localPort: Int
     private(set) var proxied: Proxied?
@@ -38,11 +35,8 @@ final class ClientConnection: RequestAcceptor {
         self.socket = socket
         self.socketKey = socket.address
         self.number = number
-        self.address = channel.remoteAddress
-        self.addressText = ByteBuffer(string: channel.remoteAddress?.ipAddress ?? "")
-        self.addressBytes = channel.remoteAddress?.ipAddress.flatMap { IPAddress($0)?.bytes } ?? []
-        self.socketAddressText = self.addressText
-        self.remotePort = channel.remoteAddress?.port ?? 0
+        self.client = ClientAddress(channel.remoteAddress)
+        self.socketAddressText = self.client.text
         self.localAddressText = ByteBuffer(string: channel.localAddress?.ipAddress ?? "")
         self.localPort = channel.localAddress?.port ?? socket.listen.port
         worker.connections[ObjectIdentifier(self)] = self
@@ -64,10 +58,6 @@ final class ClientConnection: RequestAcceptor {
 
     /// Somebody in front speaks for this client.
     func speaksFor(_ address: SocketAddress) {
-        self.address = address
-        self.addressText = ByteBuffer(string: address.ipAddress ?? "")
-        self.addressBytes = address.ipAddress.flatMap { IPAddress($0)?.bytes } ?? []
-        self.remotePort = address.port ?? 0
         self.proxied = Proxied(address: address.ipAddress ?? "", port: address.port ?? 0)
     }
 
@@ -111,9 +101,6 @@ final class ClientConnection: RequestAcceptor {
         self.onDrain { [unowned handler] in handler.drain() }
         return handler
     }
-
-    /// 4 or 16 bytes, as `$binary_remote_addr` has them.
-    func writeBinaryAddress(into buffer: inout ByteBuffer) { buffer.writeBytes(self.addressBytes) }
 
     private func makeHTTP2Handler() -> any ChannelHandler {
         let settings = self.socket.fallback.model.connection

@@ -71,7 +71,7 @@ extension GatewayWorker {
             server: exchange.server.map { String(decoding: $0.name, as: UTF8.self) } ?? "",
             route: exchange.location?.model.name,
             upstream: exchange.upstream?.model.name,
-            client: String(buffer: exchange.connection?.addressText ?? ByteBuffer()),
+            client: String(buffer: exchange.client.text),
             status: Int(exchange.status),
             flags: exchange.flags,
             isOwnAnswer: exchange.isOwnAnswer,

@@ -23,9 +23,9 @@ enum HTTP1Writer {
             out.writeMultipleIntegers(
                 UInt8(truncatingIfNeeded: 48 + status / 100 % 10),
                 UInt8(truncatingIfNeeded: 48 + status / 10 % 10),
-                UInt8(truncatingIfNeeded: 48 + status % 10),
-                UInt8(ascii: " ")
+                UInt8(truncatingIfNeeded: 48 + status % 10)
             )
+            if !head.reason.isEmpty || head.reason == .empty { out.writeStaticString(" ") }
             Self.copy([head.reason], of: head.block.bytes, into: &out)
         }
         out.writeStaticString("\r\n")
