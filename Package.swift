@@ -246,7 +246,7 @@ let package = Package(
             name: "ParleyOps",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
-                "ParleyRESP", "ParleyRedis", product("Yams", "Yams"),
+                "ParleyRESP", "ParleyRedis", "ParleyGateway", product("Yams", "Yams"),
                 product("Logging", "swift-log"),
             ],
             swiftSettings: settings
