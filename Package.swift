@@ -247,7 +247,8 @@ let package = Package(
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
                 "ParleyRESP", "ParleyRedis", "ParleyGateway", product("Yams", "Yams"),
-                product("Logging", "swift-log"),
+                product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
@@ -256,7 +257,8 @@ let package = Package(
         .executableTarget(
             name: "parley",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyOps",
+                "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyConsul",
+                "ParleyGateway", "ParleyHTTPServer", "ParleyOps",
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("UnixSignals", "swift-service-lifecycle"),
@@ -367,7 +369,8 @@ let package = Package(
         .testTarget(
             name: "ParleyOpsTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps",
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyGateway",
+                "ParleyOps",
                 "ParleyTestKit", "RabbitMQTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings

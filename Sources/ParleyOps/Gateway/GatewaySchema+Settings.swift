@@ -96,6 +96,7 @@ extension GatewaySchema {
         [
             .init("add_headers", \.addedFields, .list(self.addedField)),
             .init("default_type", \.defaultType, .text),
+            .init("types", \.types, self.textTable),
             .init("error_pages", \.errorPages, .list(self.errorPage)),
             .init("log", \.isLogged, .flag),
             .init("access_logs", \.accessLogs, .list(self.accessLog)),
