@@ -1,4 +1,5 @@
 import Foundation
+import ParleyCore
 import ProcessTestSupport
 import RabbitMQTestSupport
 import Testing
@@ -86,5 +87,41 @@ import Testing
             #expect(answer.status == 1)
             #expect(answer.error.contains("no gateway answers at http://127.0.0.1:1"), "\(answer.error)")
         }
+    }
+
+    /// A configuration that has become wrong is refused, and the one in force stays.
+    @Test func aRunningGatewayReloadsAndEnds() async throws {
+        let folder = try Self.folder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let file = folder + "/parley.yaml"
+        let right = "gateway:\n  listen: 127.0.0.1:0\n  routes: [{path: /, return: 204}]\n"
+        try Data(right.utf8).write(to: URL(fileURLWithPath: file))
+        let running = try RunningProcess(
+            binary,
+            ["gateway", "run", "--config", file, "--admin", "127.0.0.1:0", "--json"]
+        )
+        // Its sockets may be said first.
+        let time = SystemTimeSource()
+        var admin: String?
+        while admin == nil, running.isRunning {
+            for line in running.output.split(separator: "\n") {
+                admin = admin ?? (try? JSONDecoder().decode([String: String].self, from: Data(line.utf8)))?["admin"]
+            }
+            try await time.sleep(for: .milliseconds(10))
+        }
+        let address = try #require(admin, "\(running.error)")
+        let status = try await parley(["gateway", "status", "--admin", address, "--json"])
+        #expect(status.status == 0, "\(status.error)")
+        #expect(try json(status)["generation"] as? Int == 1)
+        #expect(try await parley(["gateway", "reload", "--admin", address]).status == 0)
+        try Data("gateway:\n  listem: 1\n".utf8).write(to: URL(fileURLWithPath: file))
+        let refused = try await parley(["gateway", "reload", "--admin", address])
+        #expect(refused.status == 1)
+        #expect(refused.error.contains("parley.yaml:2:3: 'gateway' has no key 'listem'"), "\(refused.error)")
+        #expect(try await parley(["gateway", "status", "--admin", address]).status == 0)
+        let missing = try await parley(["explain", "none", "--admin", address])
+        #expect(missing.error.contains("There is no record"), "\(missing.error)")
+        running.signal(SIGTERM)
+        #expect(await running.exit() == 0, "\(running.error)")
     }
 }

@@ -55,6 +55,24 @@ package struct GatewayAdminClient: Sendable {
         }.joined()
     }
 
+    private static func send(_ request: HTTPClientRequest) async throws -> (status: Int, body: ByteBuffer) {
+        var configuration = HTTPClient.Configuration()
+        // Whoever asks sits at a terminal: a gateway that is not there is said at once.
+        configuration.connectionPool.retryConnectionEstablishment = false
+        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        let result: Result<(Int, ByteBuffer), any Error>
+        do {
+            // A reload reads files and certificates.
+            let response = try await client.execute(request, timeout: .seconds(30))
+            let body = try await response.body.collect(upTo: Self.maxBytes)
+            result = .success((Int(response.status.code), body))
+        } catch {
+            result = .failure(error)
+        }
+        try? await client.shutdown()
+        return try result.get()
+    }
+
     private func get<Value: Decodable>(_ path: String) async throws -> Value { try await self.call(path, .GET) }
 
     private func call<Value: Decodable>(_ path: String, _ method: HTTPMethod) async throws -> Value {
@@ -63,10 +81,7 @@ package struct GatewayAdminClient: Sendable {
         let status: Int
         let body: ByteBuffer
         do {
-            // A reload reads files and certificates.
-            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
-            status = Int(response.status.code)
-            body = try await response.body.collect(upTo: Self.maxBytes)
+            (status, body) = try await Self.send(request)
         } catch is CancellationError {
             throw CancellationError()
         } catch {

@@ -17,7 +17,7 @@ struct GatewayRun: AsyncParsableCommand {
         discussion: """
             EXAMPLES
               parley gateway run --nginx /etc/nginx/conf.d/api-gateway.conf
-              parley gateway run --config parley.yaml --registry http://127.0.0.1:8500
+              parley gateway run --config parley.yaml --registry consul://127.0.0.1:8500
               parley gateway run --config parley.yaml --admin 127.0.0.1:9902 --workers 2
               kill -HUP  $(pidof parley)     read the configuration anew; the old one stays when it is wrong
               kill -USR1 $(pidof parley)     open the access logs anew, after a rotation
@@ -37,7 +37,7 @@ struct GatewayRun: AsyncParsableCommand {
     var workers: Int?
 
     @Option(help: ArgumentHelp("The registry that 'service' names: an agent of Consul's API.", valueName: "url"))
-    var registry = "http://127.0.0.1:8500"
+    var registry = "consul://127.0.0.1:8500"
 
     @Option(help: ArgumentHelp("How long requests under way may take at the end.", valueName: "seconds"))
     var gracePeriod = 30.0
