@@ -60,10 +60,18 @@ let package = Package(
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
         .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
         .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
     ],
     targets: [
         // Floor 0: ground
+        .systemLibrary(
+            name: "CPCRE2",
+            pkgConfig: "libpcre2-8",
+            providers: [.apt(["libpcre2-dev"]), .brew(["pcre2"])]
+        ),
+        .systemLibrary(name: "CCrypt", providers: [.apt(["libcrypt-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
         .target(
             name: "ParleyCore",
             dependencies: [product("ServiceContextModule", "swift-service-context")],
@@ -200,15 +208,18 @@ let package = Package(
         .target(
             name: "ParleyGateway",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
+                "CPCRE2", "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
-                product("NIOPosix", "swift-nio"),
-                product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
+                product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
+                product("NIOTLS", "swift-nio"), product("DequeModule", "swift-collections"),
+                product("HeapModule", "swift-collections"), "ParleyRESP", "CCrypt", "CZlib",
+                product("Crypto", "swift-crypto"), product("JWTKit", "jwt-kit"), product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
-            swiftSettings: settings
+            swiftSettings: settings,
+            linkerSettings: [.linkedLibrary("crypt", .when(platforms: [.linux]))]
         ),
         .target(
             name: "ParleyRegistry",
@@ -493,6 +504,7 @@ let package = Package(
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
+            exclude: ["Routing/Facts"],
             swiftSettings: settings
         ),
 
@@ -520,6 +532,12 @@ let package = Package(
                 product("AsyncHTTPClient", "async-http-client"), product("Logging", "swift-log"),
                 product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"),
             ],
+            swiftSettings: settings
+        ),
+        // The gateway beside the real nginx, black box: the same configurations and requests to both.
+        .testTarget(
+            name: "GatewayDifferentialTests",
+            dependencies: ["parley", "ParleyCore", "ProcessTestSupport"],
             swiftSettings: settings
         ),
         // The README's example, compiled and run.

@@ -4,7 +4,7 @@
 swift_major=6 swift_minor=3
 
 # Debian's and Ubuntu's names, good on Debian 12 and Ubuntu 22.04 and 24.04.
-build_packages='libsqlite3-dev' # GRDB links the system's SQLite
+build_packages='libsqlite3-dev libpcre2-dev' # GRDB links the system's SQLite, the gateway the system's PCRE2
 # sqlite3: a store seen from outside; perl: dev/tidy; the servers that the backends are tested on; pika: a client of
 # others; pip: Valkey, which Debian has not; openssl: certificates; bind9-dnsutils: dig, another's DNS client
 # shellcheck disable=SC2034 # dev/test reads it
@@ -14,7 +14,7 @@ test_packages+=' bind9-dnsutils'
 toolchain_packages='g++ libcurl4-openssl-dev libncurses-dev libsqlite3-dev libxml2-dev'
 
 # The same on macOS, where SQLite, curl and perl are part of the system: package=formula.
-brew_formulas='redis-server=redis bind9-dnsutils=bind'
+brew_formulas='redis-server=redis bind9-dnsutils=bind libpcre2-dev=pcre2'
 
 # A toolchain that was unpacked on a bare system can start neither itself (shared libraries) nor its C++ compiler
 # (headers). Asked for by trying, not by name: where it works, nothing is installed.

@@ -18,6 +18,21 @@ protocol ClientStream: AnyObject {
     func abort(_ reason: AbortReason)
     /// Asks for (more of) the body: one call of `received(body:)` or `bodyEnded` follows. Nothing is read unasked.
     func readBody()
+    /// Sends what was written now, instead of when more has come or the answer has ended.
+    func flush()
+    /// How long the client may take, from now on: of the request's location.
+    func apply(_ timing: ClientTiming)
+}
+
+/// What a location says about the client's connection. Milliseconds.
+struct ClientTiming: Sendable {
+    var body: Int
+    var send: Int
+    var keepalive: Int
+    var keepaliveRequests: Int
+    var keepaliveTime: Int
+    /// Whether a client that closes its side goes on being served.
+    var ignoresAbort: Bool
 }
 
 enum AbortReason: Sendable {
@@ -61,10 +76,12 @@ protocol UpstreamStream: AnyObject {
 protocol ResponseReceiver: AnyObject {
     /// Of 1xx, any number; then one that is final.
     func received(head: ResponseHead)
-    func received(body: ByteBuffer)
+    func received(answer: ByteBuffer)
     func answerEnded(trailers: FieldBlock?)
     func failed(_ failure: UpstreamFailure)
     func upstreamWritabilityChanged(isWritable: Bool)
+    /// Everything that had come has been told: what it led to can be sent on.
+    func upstreamReadCompleted()
 }
 
 /// Why an attempt at an instance did not get an answer, or not all of it.
@@ -94,4 +111,11 @@ struct UpstreamFailure: Error, Sendable, Hashable {
     var kind: Kind
     /// For people: what was seen, for example `connection refused`.
     var detail: String
+}
+
+extension ClientStream {
+    /// HTTP/2 gathers what is written in one tick by itself.
+    func flush() {}
+    /// Its own limits hold for the whole connection.
+    func apply(_ timing: ClientTiming) {}
 }

@@ -1,0 +1,8 @@
+// PCRE2 asks for the width of its characters before its header is read; bytes here, as in nginx.
+#ifndef CPCRE2_SHIM_H
+#define CPCRE2_SHIM_H
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#endif

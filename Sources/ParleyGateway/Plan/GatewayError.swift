@@ -1,0 +1,24 @@
+/// Why a gateway cannot run with a configuration, or cannot listen.
+package struct GatewayError: Error, Sendable, CustomStringConvertible {
+    package enum Code: Sendable, Hashable {
+        /// The configuration contradicts itself, or names what is not there.
+        case invalidConfiguration
+        /// A host of an upstream has no address.
+        case unknownHost
+        /// An address cannot be listened on.
+        case cannotListen
+        /// A file of the configuration cannot be used.
+        case unusableFile
+    }
+
+    package var code: Code
+    /// What is wrong, where, and what to do about it.
+    package var message: String
+
+    package init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+
+    package var description: String { self.message }
+}

@@ -1,0 +1,123 @@
+internal import NIOCore
+internal import NIOPosix
+internal import ParleyCore
+
+/// Makes plans of models: resolves names, opens logs, reads certificates, and takes over from the plan before what has
+/// not changed: what balancers and limits have learnt outlives a reload.
+final class PlanCompiler: Sendable {
+    private let time: any TimeSource
+    private let log: AccessLogWriter
+    private let accessLog: String?
+    private let upstreamCertificates: UpstreamCertificates
+    private let keySeed: LimitKeySeed
+    private let authenticators: AuthenticatorStore
+
+    init(
+        time: any TimeSource,
+        random: any RandomSource,
+        log: AccessLogWriter,
+        accessLog: String?,
+        upstreamCertificates: UpstreamCertificates
+    ) {
+        self.time = time
+        self.log = log
+        self.accessLog = accessLog
+        self.upstreamCertificates = upstreamCertificates
+        self.keySeed = LimitKeySeed(first: random.next(), second: random.next())
+        self.authenticators = AuthenticatorStore(time: time, random: random) { url in
+            throw GatewayError(.unusableFile, "\(url) cannot be fetched")
+        }
+    }
+
+    /// Blocks nobody: names are resolved and files are read on threads of their own.
+    func compile(_ model: GatewayModel, after old: GatewayPlan?) async throws -> GatewayPlan {
+        try await NIOThreadPool.singleton.runIfActive { try self.compileBlocking(model, after: old) }
+    }
+
+    private func compileBlocking(_ model: GatewayModel, after old: GatewayPlan?) throws -> GatewayPlan {
+        var parts = PlanParts(
+            model: model,
+            keySeed: old?.keySeed ?? self.keySeed,
+            authenticatorStore: self.authenticators,
+            time: self.time
+        )
+        for (index, upstream) in model.upstreams.enumerated() {
+            parts.upstreams[upstream.name] = try self.upstream(upstream, index: index, after: old)
+        }
+        for zone in model.requestZones {
+            let kept = old?.model.requestZones.first { $0 == zone }.flatMap { old?.requestZones[$0.name] }
+            parts.requestZones[zone.name] = try kept
+                ?? RequestZone(name: zone.name, bytes: zone.bytes, rate: zone.rate)
+            parts.requestKeys[zone.name] = zone.key
+        }
+        for zone in model.connectionZones {
+            let kept = old?.model.connectionZones.first { $0 == zone }.flatMap { old?.connectionZones[$0.name] }
+            parts.connectionZones[zone.name] = try kept ?? ConnectionZone(name: zone.name, bytes: zone.bytes)
+            parts.connectionKeys[zone.name] = zone.key
+        }
+        for format in model.logFormats { parts.logFormats[format.name] = AccessLogFormat(format) }
+        parts.defaultLog = self.accessLog
+        for path in Self.logPaths(model) + [self.accessLog].compactMap({ $0 }) {
+            parts.logNumbers[path] = try self.log.log(at: path)
+        }
+        let plan = try GatewayPlan(model, generation: (old?.generation ?? 0) + 1, parts: parts)
+        try self.prepareUpstreamTLS(plan)
+        return plan
+    }
+
+    private func upstream(_ model: UpstreamModel, index: Int, after old: GatewayPlan?) throws -> Upstream {
+        if let kept = old?.upstreams[model.name], kept.model == model, kept.index == index { return kept }
+        switch model.instances {
+        case .fixed(let peers):
+            return try Upstream(model, peers: try peers.flatMap { try Self.resolved($0, of: model.name) }, index: index)
+        case .service, .dns:
+            return try Upstream(model, peers: [], index: index)
+        }
+    }
+
+    /// One peer for each address of its host, as nginx has them.
+    private static func resolved(_ peer: PeerModel, of upstream: String) throws -> [PeerModel] {
+        if IPAddress(peer.host) != nil { return [peer] }
+        let addresses = try HostLookup.addresses(of: peer.host, port: peer.port)
+        guard !addresses.isEmpty else {
+            throw GatewayError(
+                .unknownHost,
+                "host not found in upstream \"\(peer.name)\" (of \(upstream)): is the name right, and does DNS answer?"
+            )
+        }
+        return addresses.map { address in
+            var one = peer
+            one.host = address
+            one.name = address.contains(":") ? "[\(address)]:\(peer.port)" : "\(address):\(peer.port)"
+            return one
+        }
+    }
+
+    private static func logPaths(_ model: GatewayModel) -> Set<String> {
+        var paths: Set<String> = []
+        func add(_ settings: LocationSettings) {
+            if settings.isLogged { paths.formUnion(settings.accessLogs.map(\.path)) }
+        }
+        func add(_ locations: [LocationModel]) {
+            for location in locations {
+                add(location.settings)
+                add(location.locations)
+            }
+        }
+        for server in model.servers {
+            add(server.settings)
+            add(server.locations)
+        }
+        return paths
+    }
+
+    private func prepareUpstreamTLS(_ plan: GatewayPlan) throws {
+        for socket in plan.sockets {
+            for location in socket.servers.flatMap(\.locations) {
+                guard let scheme = location.target?.scheme, scheme == .https || scheme == .grpcs else { continue }
+                let protocols = location.proxy.version == .http2 ? ["h2"] : []
+                _ = try self.upstreamCertificates.prepare(location.proxy.tls, protocols: protocols)
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+internal import NIOCore
+
+/// The connections of HTTP/2 of one event loop to the instances of one upstream: one to each instance, and another
+/// only when that one takes no more streams. Bound to its loop.
+final class HTTP2Pool: HTTP2ClientConnectionOwner {
+    typealias Ready = (Result<HTTP2ClientConnection, UpstreamFailure>) -> Void
+
+    private struct Member {
+        let peer: PeerID
+        let connection: HTTP2ClientConnection
+    }
+
+    private unowned let worker: GatewayWorker
+    private let upstream: Upstream
+    private var members: [Member] = []
+    private var waiting: [PeerID: [Ready]] = [:]
+    private var isClosed = false
+
+    init(worker: GatewayWorker, upstream: Upstream) {
+        self.worker = worker
+        self.upstream = upstream
+    }
+
+    /// A connection with room for a stream, at once if there is one.
+    func connection(to peer: PeerID, _ location: CompiledLocation, _ ready: @escaping Ready) {
+        if let member = self.members.first(where: { $0.peer == peer && $0.connection.hasRoom }) {
+            return ready(.success(member.connection))
+        }
+        // Whoever comes while a connection is being opened waits for that one.
+        let isFirst = self.waiting[peer] == nil
+        self.waiting[peer, default: []].append(ready)
+        if isFirst { self.open(peer, location) }
+    }
+
+    private func open(_ peer: PeerID, _ location: CompiledLocation) {
+        let isSecure = location.target?.scheme == .https || location.target?.scheme == .grpcs
+        let connection = HTTP2ClientConnection(isSecure: isSecure)
+        connection.owner = self
+        self.worker.open(peer, self.upstream, location, alpn: ["h2"]) { channel in
+            try channel.pipeline.syncOperations.addHandler(connection)
+        } done: { result in
+            switch result {
+            case .success:
+                self.members.append(Member(peer: peer, connection: connection))
+                self.serve(peer, .success(connection), location)
+            case .failure(let failure):
+                self.serve(peer, .failure(failure), location)
+            }
+        }
+    }
+
+    private func serve(
+        _ peer: PeerID,
+        _ result: Result<HTTP2ClientConnection, UpstreamFailure>,
+        _ location: CompiledLocation
+    ) {
+        var waiting = self.waiting.removeValue(forKey: peer) ?? []
+        while !waiting.isEmpty {
+            if case .success(let connection) = result, !connection.hasRoom {
+                self.waiting[peer] = waiting
+                return self.open(peer, location)
+            }
+            waiting.removeFirst()(result)
+        }
+    }
+
+    func close() {
+        self.isClosed = true
+        for member in self.members { member.connection.close() }
+    }
+
+    func connectionIsIdle(_ connection: HTTP2ClientConnection) {
+        if self.isClosed { connection.close() }
+    }
+
+    func connectionHasRoom(_ connection: HTTP2ClientConnection) {}
+
+    func connectionIsGoingAway(_ connection: HTTP2ClientConnection) { self.forget(connection) }
+
+    func connectionClosed(_ connection: HTTP2ClientConnection) { self.forget(connection) }
+
+    private func forget(_ connection: HTTP2ClientConnection) {
+        self.members.removeAll { $0.connection === connection }
+    }
+}
+
+extension Exchange {
+    func attemptHTTP2(_ peer: PeerID, _ upstream: Upstream, _ location: CompiledLocation) {
+        self.phase = .connecting
+        let token = self.generation
+        let attempt = self.attempts.count
+        self.worker.streamPool(upstream, location).connection(to: peer, location) { result in
+            guard self.generation == token, self.phase == .connecting, self.attempts.count == attempt else { return }
+            switch result {
+            case .failure(let failure):
+                self.attemptFailed(failure)
+            case .success(let connection):
+                guard let stream = connection.open(self) else {
+                    return self.attemptFailed(UpstreamFailure(kind: .refused, detail: "no room for another stream"))
+                }
+                self.attempts[self.attempts.count - 1].isReused = stream.isReused
+                self.send(on: stream, version: .http2)
+            }
+        }
+    }
+}

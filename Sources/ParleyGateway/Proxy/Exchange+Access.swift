@@ -1,0 +1,84 @@
+internal import NIOCore
+internal import ParleyCore
+
+extension Exchange {
+    /// `allow`, `deny`, and who the client says it is.
+    func authorize() {
+        self.phase = .routing
+        guard let location = self.location, let connection = self.connection else { return }
+        let isOpen = location.access.isEmpty && location.authenticators.isEmpty
+        if isOpen { return self.serve() }
+        let address = location.access.decision(for: connection.addressBytes.span)
+        let credentials = location.authenticators.decisions(for: self.head.block)
+        let decision = Satisfaction.decide(
+            any: location.settings.satisfiesAny,
+            address: address,
+            credentials: credentials
+        )
+        switch decision {
+        case .allowed(let identity):
+            self.identity = identity
+            self.serve()
+        case .refused(let refusal):
+            self.refuse(refusal)
+        case .pending:
+            self.phase = .authorizing
+            let token = self.generation
+            let fields = self.head.block
+            let any = location.settings.satisfiesAny
+            let authenticators = location.authenticators
+            let exchange = NIOLoopBound(self, eventLoop: self.loop)
+            self.loop.makeFutureWithTask {
+                let resolved = await authenticators.resolve(fields)
+                return Satisfaction.decide(any: any, address: address, credentials: resolved)
+            }.whenSuccess { decision in exchange.value.authorized(decision, token) }
+        }
+    }
+
+    private func authorized(_ decision: AccessDecision, _ token: Int) {
+        guard self.generation == token, self.phase == .authorizing else { return }
+        self.phase = .routing
+        switch decision {
+        case .allowed(let identity):
+            self.identity = identity
+            self.serve()
+        case .refused(let refusal): self.refuse(refusal)
+        case .pending: self.fail(503, .unauthorized, "the credentials could not be looked at")
+        }
+    }
+
+    private func refuse(_ refusal: AccessRefusal) {
+        let isByAddress = refusal.status == 403 && refusal.challenge == .none
+        var realm = ByteBuffer()
+        self.location?.settings.basicAuth?.realm.write(into: &realm, scope: self)
+        self.challenge = refusal.challenge.value(realm: realm.readableBytesView)
+        self.fail(refusal.status, isByAddress ? .addressDenied : .unauthorized, refusal.reason)
+    }
+
+    /// The content: what the location is there for.
+    func serve() {
+        guard let location = self.location else { return }
+        switch location.model.action {
+        case .notFound:
+            // As nginx's files: there is nothing to read, and nothing may be written.
+            let mayRead = self.head.method.isReadOfFile
+            self.fail(mayRead ? 404 : 405, .noRoute, "nothing is served here")
+        case .proxy(let target): self.forward(to: target, location)
+        case .stubStatus: self.respond(200, text: self.worker.stubStatus(), type: "text/plain")
+        case .health: self.reportHealth()
+        }
+    }
+
+    private func reportHealth() {
+        self.phase = .authorizing
+        let token = self.generation
+        let exchange = NIOLoopBound(self, eventLoop: self.loop)
+        let report = self.worker.shared.healthReport
+        self.loop.makeFutureWithTask { await report() }.whenSuccess { status, body in
+            let exchange = exchange.value
+            guard exchange.generation == token, exchange.phase == .authorizing else { return }
+            exchange.phase = .routing
+            exchange.respond(status, text: body, type: "application/json")
+        }
+    }
+}

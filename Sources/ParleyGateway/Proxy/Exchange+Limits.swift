@@ -1,0 +1,89 @@
+internal import NIOCore
+internal import ParleyCore
+
+extension Exchange {
+    private func key(_ template: Template) -> LimitKey {
+        var buffer = ByteBuffer()
+        template.write(into: &buffer, scope: self)
+        return LimitKey(buffer.readableBytesUInt8Span, seed: self.plan.keySeed)
+    }
+
+    /// `limit_req`, once for a request.
+    func limitRequests() {
+        guard let location = self.location else { return }
+        guard !location.requestLimiter.isEmpty, !self.isLimited else { return self.limitConnections() }
+        self.isLimited = true
+        let verdict = location.requestLimiter.check(now: self.worker.milliseconds) { index in
+            self.key(location.requestKeys[index])
+        }
+        self.noteZones(verdict, location)
+        switch verdict.outcome {
+        case _ where verdict.isDryRun, .passed:
+            self.limitConnections()
+        case .delayed(let milliseconds):
+            self.phase = .delayed
+            self.timer.set(milliseconds: Int(clamping: milliseconds))
+        case .rejected:
+            self.noteRejection(verdict, location)
+            self.fail(UInt16(clamping: location.settings.requestLimitStatus), .rateLimited, "above the rate")
+        }
+    }
+
+    private func noteZones(_ verdict: RequestVerdict, _ location: CompiledLocation) {
+        guard let limit = verdict.limit else { return }
+        let zone = location.requestZoneNumbers[limit]
+        guard zone < self.worker.metrics.zones.count else { return }
+        switch verdict.outcome {
+        case .passed: self.worker.metrics.zones[zone].passed &+= 1
+        case .delayed: self.worker.metrics.zones[zone].delayed &+= 1
+        case .rejected: self.worker.metrics.zones[zone].rejected &+= 1
+        }
+    }
+
+    private func noteRejection(_ verdict: RequestVerdict, _ location: CompiledLocation) {
+        guard let index = verdict.limit else { return }
+        let use = location.settings.requestLimits[index]
+        let rate = self.plan.model.requestZones.first { $0.name == use.zone }?.rate ?? 1
+        let ahead = verdict.excess - Int64(use.burst) * 1_000
+        self.limitState = ExchangeRecord.LimitState(
+            kind: .requests,
+            zone: use.zone,
+            key: self.readable(location.requestKeys[index]),
+            limit: rate,
+            burst: use.burst,
+            current: Int(clamping: verdict.excess),
+            nextMilliseconds: Int(clamping: max(0, ahead) * 1_000 / Int64(max(1, rate)))
+        )
+    }
+
+    /// For people: of an address in bytes, its text.
+    private func readable(_ key: Template) -> String {
+        if key.parts == [.variable(.binaryRemoteAddress)] {
+            return String(buffer: self.connection?.addressText ?? ByteBuffer())
+        }
+        return String(buffer: key.evaluated(in: self))
+    }
+
+    func limitConnections() {
+        self.phase = .routing
+        guard let location = self.location else { return }
+        guard !location.connectionLimiter.isEmpty else { return self.authorize() }
+        let verdict = location.connectionLimiter.take(&self.connectionLease) { index in
+            self.key(location.connectionKeys[index])
+        }
+        guard case .rejected(let index, let isDryRun) = verdict, !isDryRun else { return self.authorize() }
+        let use = location.connectionZones[index]
+        self.limitState = ExchangeRecord.LimitState(
+            kind: .connections,
+            zone: use.zone,
+            key: self.readable(location.connectionKeys[index]),
+            limit: use.limit,
+            current: use.limit
+        )
+        self.fail(
+            UInt16(clamping: location.settings.connectionLimitStatus),
+            .connectionLimited,
+            "as many requests at once as allowed"
+        )
+    }
+}

@@ -1,0 +1,222 @@
+internal import NIOCore
+internal import ParleyCore
+
+extension Exchange {
+    /// The content is with an upstream.
+    func forward(to target: ProxyTarget, _ location: CompiledLocation) {
+        if let upstream = location.upstream {
+            self.upstream = upstream
+            self.proxyHost = ByteBuffer(string: target.host)
+        } else if case .template(let template) = target.destination {
+            let name = template.evaluated(in: self)
+            self.proxyHost = name
+            guard let upstream = self.worker.upstream(named: String(buffer: name), in: self.plan) else {
+                return self.fail(502, .noneHealthy, "no upstream \"\(String(buffer: name))\", and it is no address")
+            }
+            self.upstream = upstream
+        }
+        guard let upstream = self.upstream else { return self.fail(502, .noneHealthy, "no upstream") }
+        if let circuit = upstream.group.circuit {
+            guard circuit.take(.request) else {
+                return self.fail(503, .overflow, "as many requests to \(upstream.model.name) at once as allowed")
+            }
+            self.holdsCircuit = true
+        }
+        let next = location.proxy.nextUpstream
+        self.triesLeft = upstream.group.tries
+        if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
+        if !location.proxy.passesRequestBody { self.isBodyComplete = true }
+        guard !self.isBodyComplete, location.proxy.isRequestBuffering else { return self.attempt() }
+        self.phase = .collecting
+        self.stream?.readBody()
+    }
+
+    /// One try at an instance: the balancer's next, over a connection that rests or a new one.
+    func attempt() {
+        guard let upstream = self.upstream, let location = self.location else { return }
+        let key = self.balancingKey(upstream)
+        let peer = upstream.group.pick(
+            tried: &self.tried,
+            key: key.readableBytesUInt8Span,
+            now: self.worker.milliseconds,
+            chance: self.worker.chance()
+        )
+        guard let peer else {
+            return self.fail(502, .noneHealthy, "no live instance of \(upstream.model.name)")
+        }
+        self.peer = peer
+        self.attempts.append(AttemptNote(peer: peer, began: .now()))
+        if location.proxy.version == .http2 { return self.attemptHTTP2(peer, upstream, location) }
+        if let idle = self.worker.pool(upstream, location).takeIdle(peer) {
+            self.attempts[self.attempts.count - 1].isReused = true
+            self.send(on: idle)
+        } else {
+            self.connect(to: peer, upstream, location)
+        }
+    }
+
+    private func balancingKey(_ upstream: Upstream) -> ByteBuffer {
+        if let key = upstream.hashKey { return key.evaluated(in: self) }
+        guard case .ipHash = upstream.model.method else { return ByteBuffer() }
+        var buffer = ByteBuffer()
+        self.connection?.writeBinaryAddress(into: &buffer)
+        return buffer
+    }
+
+    private func connect(to peer: PeerID, _ upstream: Upstream, _ location: CompiledLocation) {
+        self.phase = .connecting
+        let token = self.generation
+        let attempt = self.attempts.count
+        self.worker.connect(to: peer, of: upstream, location) { result in
+            guard self.generation == token, self.phase == .connecting, self.attempts.count == attempt else {
+                // The client has left meanwhile: the connection is as good as any other.
+                if case .success(let handler) = result { handler.close() }
+                return
+            }
+            switch result {
+            case .success(let handler): self.send(on: handler)
+            case .failure(let failure): self.attemptFailed(failure)
+            }
+        }
+    }
+
+    private func send(on handler: HTTP1UpstreamHandler) {
+        guard let location = self.location else { return }
+        handler.begin(self, headSize: location.proxy.headSize)
+        self.send(on: handler, version: location.proxy.version == .http10 ? .http10 : .http11)
+    }
+
+    func send(on stream: any UpstreamStream, version: HTTPVersion) {
+        guard let location = self.location else { return }
+        self.phase = .waiting
+        self.upstreamStream = stream
+        self.upstreamHead = nil
+        let now = NIODeadline.now()
+        self.attempts[self.attempts.count - 1].connected = now
+        let head = self.upstreamRequest(version: version, location)
+        let isEnd = self.isBodyComplete && self.heldBytes == 0 && self.bodyTrailers == nil
+        stream.write(head, isEnd: isEnd)
+        guard self.upstreamStream === stream else { return }
+        if !isEnd {
+            for chunk in self.heldBody { stream.write(chunk) }
+            self.attempts[self.attempts.count - 1].bytesSent = self.heldBytes
+            if self.isBodyComplete {
+                stream.end(trailers: self.bodyTrailers)
+            } else {
+                self.askClientForBody()
+            }
+        }
+        self.attempts[self.attempts.count - 1].sent = now
+        self.timer.set(milliseconds: stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout)
+    }
+
+    private func askClientForBody() {
+        guard !self.wantsClientBody, let upstreamStream = self.upstreamStream, upstreamStream.isWritable else { return }
+        self.wantsClientBody = true
+        self.stream?.readBody()
+    }
+
+    // MARK: - When it goes wrong
+
+    func upstreamTimedOut() {
+        guard let upstreamStream = self.upstreamStream else { return }
+        let kind: UpstreamFailure.Kind = upstreamStream.isWritable ? .readTimeout : .sendTimeout
+        self.upstreamStream = nil
+        upstreamStream.cancel()
+        self.attemptFailed(UpstreamFailure(kind: kind, detail: "silent for too long"), sent: upstreamStream)
+    }
+
+    func attemptFailed(_ failure: UpstreamFailure, sent stream: (any UpstreamStream)? = nil) {
+        self.timer.clear()
+        self.attempts[self.attempts.count - 1].failure = failure
+        self.attempts[self.attempts.count - 1].ended = .now()
+        let hadHead = self.phase == .answering || self.phase == .tunnel
+        guard !hadHead else {
+            self.settlePeer(.failed)
+            self.note(failure)
+            self.why = failure.detail
+            let client = self.stream
+            self.finish()
+            client?.abort(failure.kind == .readTimeout ? .timedOut : .answerBroken)
+            return
+        }
+        // A connection that had rested may have been closed by the other side as the request went out: that costs no try.
+        if stream?.isReused ?? false, failure.kind == .lost { self.triesLeft += 1 }
+        let (reason, status) = Self.outcome(of: failure.kind)
+        self.note(failure)
+        self.tryAnother(reason, status: status, hasSent: stream?.hasSent ?? false, why: failure.detail)
+    }
+
+    private func note(_ failure: UpstreamFailure) {
+        switch failure.kind {
+        case .connect, .tls, .connectTimeout: self.flags.insert(.connectFailed)
+        case .sendTimeout, .readTimeout: self.flags.insert(.upstreamTimeout)
+        case .lost, .truncated: self.flags.insert(.connectionEnded)
+        case .garbage, .headTooLarge: self.flags.insert(.upstreamProtocolError)
+        case .misdirected: self.flags.insert(.misdirected)
+        case .refused: self.flags.insert(.upstreamReset)
+        case .overflow: self.flags.insert(.overflow)
+        }
+    }
+
+    private static func outcome(of kind: UpstreamFailure.Kind) -> (NextUpstream.Reason, UInt16) {
+        switch kind {
+        case .connectTimeout, .sendTimeout, .readTimeout: (.timeout, 504)
+        case .garbage, .headTooLarge, .misdirected: (.invalidHeader, 502)
+        case .overflow: (.error, 503)
+        case .connect, .tls, .lost, .truncated, .refused: (.error, 502)
+        }
+    }
+
+    /// Another instance, if the rules allow one; else the answer for what happened.
+    func tryAnother(_ reason: NextUpstream.Reason, status: UInt16, hasSent: Bool, why: String) {
+        guard let location = self.location else { return }
+        let isHarmless = reason == .http403 || reason == .http404
+        self.settlePeer(isHarmless ? .succeeded : .failed)
+        self.triesLeft -= 1
+        self.upstreamStream = nil
+        let decision = self.retryDecision(reason, hasSent: hasSent, location)
+        self.attempts[self.attempts.count - 1].retry = decision
+        guard decision == .retried else {
+            if self.attempts.count > 1 { self.flags.insert(.retriesExhausted) }
+            return self.fail(status, [], why)
+        }
+        self.attempt()
+    }
+
+    private func retryDecision(
+        _ reason: NextUpstream.Reason,
+        hasSent: Bool,
+        _ location: CompiledLocation
+    ) -> ExchangeRecord.RetryDecision {
+        let next = location.proxy.nextUpstream
+        guard next.reasons.contains(reason) else { return .notListed }
+        if hasSent, self.head.method.isNonIdempotent, !next.reasons.contains(.nonIdempotent) { return .nonIdempotent }
+        if hasSent, self.isStreamingBody { return .bodySent }
+        guard self.triesLeft > 0 else { return .triesExhausted }
+        if next.timeout > 0, NIODeadline.now() - self.started >= .milliseconds(Int64(next.timeout)) {
+            return .timeExhausted
+        }
+        if let circuit = self.upstream?.group.circuit {
+            guard circuit.take(.retry) else { return .budget }
+            // Counted from the decision to the next failure or answer; that it was taken at all is what is limited.
+            circuit.give(.retry)
+        }
+        return .retried
+    }
+
+    /// Tells the balancer how the attempt ended, once.
+    func settlePeer(_ outcome: PeerOutcome) {
+        guard let peer = self.peer, let upstream = self.upstream, let note = self.attempts.last else { return }
+        self.peer = nil
+        let latency = note.firstByte.map { ($0 - note.began).nanoseconds / 1_000 }
+        let answer: AnswerClass
+        switch note.status {
+        case 502...504: answer = .gatewayFailure
+        case 500...: answer = .serverError
+        case 0: answer = outcome == .failed ? .gatewayFailure : .good
+        default: answer = .good
+        }
+        upstream.group.finish(peer, outcome, answer: answer, latency: latency, now: self.worker.milliseconds)
+    }
+}

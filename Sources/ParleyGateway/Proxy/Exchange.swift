@@ -1,0 +1,187 @@
+internal import NIOCore
+internal import ParleyCore
+
+/// One request on its way through the gateway, from its head to the end of its answer. Bound to its event loop.
+///
+/// The phases are nginx's, in its order: rewrites of the server, location, rewrites of the location, limits, access,
+/// content. An exchange is used again for another request once it is over; ``generation`` tells late news of the one
+/// before from news of this one.
+final class Exchange {
+    enum Phase {
+        case idle
+        case routing
+        /// `limit_req` lets it wait.
+        case delayed
+        /// Credentials are being looked at, off the loop.
+        case authorizing
+        /// The body is read before an instance is chosen.
+        case collecting
+        case connecting
+        /// Sent, or being sent, to an instance.
+        case waiting
+        /// The head of the answer is with the client.
+        case answering
+        case tunnel
+        case done
+    }
+
+    unowned let worker: GatewayWorker
+    private(set) var generation = 0
+    var phase = Phase.idle
+    var plan: GatewayPlan
+    var connection: ClientConnection?
+    var stream: (any ClientStream)?
+    var head = RequestHead()
+    var started = NIODeadline.now()
+    var host = ByteBuffer()
+    var server: CompiledServer?
+    var location: CompiledLocation?
+    var rewriteState = RewriteState()
+    var requestID: RequestID?
+    var identity: AccessIdentity?
+    var connectionLease = ConnectionLease()
+    var isLimited = false
+
+    // The answer.
+    var status: UInt16 = 0
+    var errorStatus: UInt16 = 0
+    var isErrorPage = false
+    var flags: ResponseFlags = []
+    var why = ""
+    var limitState: ExchangeRecord.LimitState?
+    var sentFields: FieldBlock?
+    var bodyBytesSent = 0
+    var bodyBytesReceived = 0
+    var isOwnAnswer = true
+    var redirectLocation: ByteBuffer?
+    var challenge: [UInt8]?
+
+    // The upstream.
+    var upstream: Upstream?
+    var proxyHost = ByteBuffer()
+    var tried = PeerSet()
+    var triesLeft = 0
+    var peer: PeerID?
+    var upstreamStream: (any UpstreamStream)?
+    var attempts: [AttemptNote] = []
+    var heldBody: [ByteBuffer] = []
+    var heldBytes = 0
+    var isBodyComplete = false
+    var bodyTrailers: FieldBlock?
+    var isStreamingBody = false
+    var wantsClientBody = false
+    var upstreamHead: ResponseHead?
+    var isUpstreamPaused = false
+    var mapDepth = 0
+    var holdsCircuit = false
+    private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
+
+    init(worker: GatewayWorker) {
+        self.worker = worker
+        self.plan = worker.plan
+    }
+
+    var loop: any EventLoop { self.worker.eventLoop }
+
+    func begin(_ head: RequestHead, stream: any ClientStream, connection: ClientConnection) {
+        self.generation &+= 1
+        self.plan = self.worker.plan
+        self.phase = .routing
+        self.started = .now()
+        self.head = head
+        self.stream = stream
+        self.connection = connection
+        self.isBodyComplete = head.framing == .none
+        self.worker.began(self)
+    }
+
+    /// The answer is complete, or will never be. Nobody is told anything any more.
+    func finish() {
+        guard self.phase != .done, self.phase != .idle else { return }
+        self.phase = .done
+        self.timer.clear()
+        if let location { location.connectionLimiter.give(&self.connectionLease) }
+        if self.holdsCircuit, let upstream {
+            upstream.group.circuit?.give(.request)
+            self.holdsCircuit = false
+        }
+        self.worker.ended(self)
+        self.reset()
+        self.worker.takeBack(self)
+    }
+
+    private func reset() {
+        self.generation &+= 1
+        self.phase = .idle
+        self.connection = nil
+        self.stream = nil
+        self.head = RequestHead()
+        self.host = ByteBuffer()
+        self.server = nil
+        self.location = nil
+        self.rewriteState = RewriteState()
+        self.requestID = nil
+        self.identity = nil
+        self.connectionLease = ConnectionLease()
+        self.isLimited = false
+        self.status = 0
+        self.errorStatus = 0
+        self.isErrorPage = false
+        self.flags = []
+        self.why = ""
+        self.limitState = nil
+        self.sentFields = nil
+        self.bodyBytesSent = 0
+        self.bodyBytesReceived = 0
+        self.isOwnAnswer = true
+        self.redirectLocation = nil
+        self.challenge = nil
+        self.upstream = nil
+        self.proxyHost = ByteBuffer()
+        self.tried = PeerSet()
+        self.triesLeft = 0
+        self.peer = nil
+        self.upstreamStream = nil
+        self.attempts.removeAll(keepingCapacity: true)
+        self.heldBody.removeAll(keepingCapacity: true)
+        self.worker.heldBytes -= self.heldBytes
+        self.heldBytes = 0
+        self.isBodyComplete = false
+        self.bodyTrailers = nil
+        self.isStreamingBody = false
+        self.wantsClientBody = false
+        self.upstreamHead = nil
+        self.isUpstreamPaused = false
+    }
+
+    /// The id under which its story is kept: what was sent along, if anything was.
+    var recordedID: String {
+        if let requestID { return requestID.text }
+        if let field = self.head.block.first(.xRequestID), !field.value.isEmpty { return self.head.block.text(field.value) }
+        return self.ensureRequestID().text
+    }
+
+    private func timeIsUp() {
+        switch self.phase {
+        case .delayed: self.limitConnections()
+        case .waiting, .answering, .tunnel: self.upstreamTimedOut()
+        case .idle, .routing, .authorizing, .collecting, .connecting, .done: break
+        }
+    }
+}
+
+/// What is remembered of one try at an instance, for the log and the story.
+struct AttemptNote {
+    var peer: PeerID
+    var began: NIODeadline
+    var isReused = false
+    var connected: NIODeadline?
+    var sent: NIODeadline?
+    var firstByte: NIODeadline?
+    var ended: NIODeadline?
+    var status: UInt16 = 0
+    var bytesSent = 0
+    var bytesReceived = 0
+    var failure: UpstreamFailure?
+    var retry: ExchangeRecord.RetryDecision = .notNeeded
+}

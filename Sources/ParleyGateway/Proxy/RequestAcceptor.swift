@@ -1,0 +1,7 @@
+/// Takes the requests of one connection, whatever protocol it speaks.
+protocol RequestAcceptor: AnyObject {
+    /// A request begins. The stream is told nothing before this returns.
+    func accept(_ head: RequestHead, stream: any ClientStream) -> any RequestReceiver
+    /// What came is no request. It is answered, if it can be, and the connection ends behind it.
+    func refuse(_ refusal: HeadRefusal, stream: any ClientStream)
+}

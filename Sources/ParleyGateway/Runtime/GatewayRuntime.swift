@@ -1,0 +1,295 @@
+package import Logging
+internal import NIOCore
+internal import NIOPosix
+package import ParleyCore
+package import ParleyDiscovery
+internal import ServiceLifecycle
+internal import Synchronization
+
+/// A gateway, running: listens, forwards, takes another configuration while it does.
+///
+/// **Reload.** ``reload(_:)`` compiles the new model first; what is wrong with it is thrown, and nothing has changed.
+/// New sockets are opened before the plan is swapped, so that a port that is taken fails the reload as well. Requests
+/// that have begun end under the plan they began with; open connections stay, and their next request has the new one.
+///
+/// **Shutdown.** No connection is accepted any more, those that rest are closed, requests that are under way have the
+/// grace period.
+package final class GatewayRuntime: Service, Sendable {
+    package struct Options: Sendable {
+        /// Where upstreams that name a service find its instances.
+        package var resolver: (any ServiceResolver)?
+        package var gracePeriod: Duration = .seconds(30)
+        /// Told each address as it is listened on: `https://127.0.0.1:8443`.
+        package var reportsListening: @Sendable (String) async -> Void = { _ in }
+        /// Where requests are logged whose location names no log; `nil` is nowhere.
+        package var accessLog: String?
+
+        package init() {}
+    }
+
+    private struct State {
+        var plan: GatewayPlan?
+        var workers: [WorkerHandle] = []
+        var listeners: [String: any Channel] = [:]
+        var addresses: [String: String] = [:]
+        var isListening = false
+        var failure: GatewayError?
+    }
+
+    private let options: Options
+    private let logger: Logger
+    private let time: any TimeSource
+    private let state = Mutex(State())
+    private let changed = Signal()
+    private let initial: GatewayModel
+    private let shared: GatewayShared
+    private let compiler: PlanCompiler
+
+    package var records: RecordStore { self.shared.records }
+
+    /// - Throws: ``GatewayError`` when the configuration contradicts itself.
+    package init(
+        model: GatewayModel,
+        options: Options = Options(),
+        logger: Logger,
+        time: any TimeSource = SystemTimeSource(),
+        random: any RandomSource = SystemRandomSource()
+    ) throws {
+        self.initial = model
+        self.options = options
+        self.logger = logger
+        self.time = time
+        let count = max(1, model.workers ?? System.coreCount)
+        let log = AccessLogWriter(logger: logger, time: time)
+        let certificates = UpstreamCertificates(time: time)
+        self.shared = GatewayShared(
+            logger: logger,
+            time: time,
+            random: random,
+            records: RecordStore(shards: count),
+            log: log,
+            hostname: ProcessFacts.hostname,
+            pid: ProcessFacts.pid,
+            upstreamCertificates: certificates,
+            healthReport: { (200, ByteBuffer(string: "{\"status\":\"passing\"}")) }
+        )
+        self.compiler = PlanCompiler(
+            time: time,
+            random: random,
+            log: log,
+            accessLog: options.accessLog,
+            upstreamCertificates: certificates
+        )
+    }
+
+    /// The addresses it listens on, as soon as it does: `http://127.0.0.1:8080`, in the order of the configuration.
+    ///
+    /// - Throws: ``GatewayError`` when it could not.
+    package func listeningAddresses() async throws -> [String] {
+        while true {
+            let generation = self.changed.generation
+            let outcome: Result<[String], GatewayError>? = self.state.withLock { state in
+                if let failure = state.failure { return .failure(failure) }
+                guard state.isListening, let plan = state.plan else { return nil }
+                return .success(plan.sockets.compactMap { state.addresses[$0.address] })
+            }
+            if let outcome { return try outcome.get() }
+            try Task.checkCancellation()
+            await self.changed.wait(after: generation, until: nil, on: self.time)
+        }
+    }
+
+    package func run() async throws {
+        let count = max(1, self.initial.workers ?? System.coreCount)
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: count)
+        do {
+            try await self.serve(group)
+        } catch {
+            self.fail(error)
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        try await group.shutdownGracefully()
+    }
+
+    private func fail(_ error: any Error) {
+        let failure = error as? GatewayError ?? GatewayError(.cannotListen, "\(error)")
+        self.state.withLock { $0.failure = $0.failure ?? failure }
+        self.changed.ring()
+    }
+
+    private func serve(_ group: MultiThreadedEventLoopGroup) async throws {
+        let plan = try await self.compiler.compile(self.initial, after: nil)
+        let loops = Array(group.makeIterator())
+        var workers: [WorkerHandle] = []
+        for (index, loop) in loops.enumerated() {
+            let shared = self.shared
+            workers.append(
+                try await loop.submit {
+                    WorkerHandle(
+                        GatewayWorker(eventLoop: loop, index: index, plan: plan, shared: shared),
+                        group: group
+                    )
+                }.get()
+            )
+        }
+        let ready = workers
+        self.state.withLock { state in
+            state.plan = plan
+            state.workers = ready
+        }
+        try await self.listen(plan, group)
+        self.state.withLock { $0.isListening = true }
+        self.changed.ring()
+        for address in try await self.listeningAddresses() { await self.options.reportsListening(address) }
+        await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await self.shared.log.run() }
+            tasks.addTask { try await self.maintain() }
+            try? await gracefulShutdown()
+            await self.drain()
+            tasks.cancelAll()
+            while (try? await tasks.next()) != nil {}
+        }
+        await self.close()
+    }
+
+    // MARK: - Listening
+
+    private func listen(_ plan: GatewayPlan, _ group: MultiThreadedEventLoopGroup) async throws {
+        for socket in plan.sockets {
+            let isOpen = self.state.withLock { $0.listeners[socket.address] != nil }
+            if isOpen { continue }
+            let channel = try await self.bind(socket, group)
+            let port = channel.localAddress?.port ?? socket.listen.port
+            let host = socket.listen.host.contains(":") ? "[\(socket.listen.host)]" : socket.listen.host
+            let address = "\(socket.listen.isTLS ? "https" : "http")://\(host):\(port)"
+            self.state.withLock { state in
+                state.listeners[socket.address] = channel
+                state.addresses[socket.address] = address
+            }
+        }
+    }
+
+    private func bind(_ socket: GatewayPlan.Socket, _ group: MultiThreadedEventLoopGroup) async throws -> any Channel {
+        let key = socket.address
+        do {
+            return try await ServerBootstrap(group: group)
+                .serverChannelOption(.backlog, value: Int32(clamping: socket.listen.backlog))
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .childChannelOption(.allowRemoteHalfClosure, value: true)
+                .childChannelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture { try self.accept(channel, key) }
+                }
+                .bind(host: socket.listen.host, port: socket.listen.port)
+                .get()
+        } catch {
+            throw GatewayError(
+                .cannotListen,
+                "cannot listen on \(key): \(error). Is the port in use (ss -tlnp), or below 1024?"
+            )
+        }
+    }
+
+    private func accept(_ channel: any Channel, _ key: String) throws {
+        let (plan, workers) = self.state.withLock { ($0.plan, $0.workers) }
+        guard let plan, let socket = plan.sockets.first(where: { $0.address == key }),
+            let worker = workers.first(where: { $0.eventLoop === channel.eventLoop })?.worker,
+            let number = self.shared.takeConnection(limit: plan.model.maxConnections)
+        else {
+            channel.close(promise: nil)
+            return
+        }
+        let shared = self.shared
+        channel.closeFuture.whenComplete { _ in shared.giveConnection() }
+        try ConnectionPipeline.configure(channel, socket, worker, number: number)
+    }
+
+    // MARK: - Another configuration
+
+    /// Takes another configuration, or throws and keeps the one that is there.
+    ///
+    /// - Throws: ``GatewayError``.
+    package func reload(_ model: GatewayModel) async throws {
+        let (plan, workers) = self.state.withLock { ($0.plan, $0.workers) }
+        guard let plan, let first = workers.first else {
+            throw GatewayError(.invalidConfiguration, "the gateway is not running")
+        }
+        let next = try await self.compiler.compile(model, after: plan)
+        guard let group = first.group else { return }
+        do {
+            try await self.listen(next, group)
+        } catch {
+            await self.closeListeners(except: plan)
+            throw error
+        }
+        self.state.withLock { $0.plan = next }
+        for worker in workers {
+            try await worker.eventLoop.submit { worker.worker?.adopt(next) }.get()
+        }
+        await self.closeListeners(except: next)
+        self.changed.ring()
+    }
+
+    private func closeListeners(except plan: GatewayPlan) async {
+        let kept = Set(plan.sockets.map(\.address))
+        let gone = self.state.withLock { state in
+            let gone = state.listeners.filter { !kept.contains($0.key) }
+            for key in gone.keys {
+                state.listeners[key] = nil
+                state.addresses[key] = nil
+            }
+            return gone
+        }
+        for channel in gone.values { try? await channel.close() }
+    }
+
+    package func reopenLogs() { self.shared.log.reopen() }
+
+    // MARK: - The end
+
+    private func drain() async {
+        let (listeners, workers) = self.state.withLock { state in
+            defer { state.listeners = [:] }
+            return (state.listeners, state.workers)
+        }
+        for channel in listeners.values { try? await channel.close() }
+        for worker in workers { try? await worker.eventLoop.submit { worker.worker?.drain() }.get() }
+        let deadline = self.time.now.advanced(by: self.options.gracePeriod)
+        while self.shared.openConnections > 0, self.time.now < deadline {
+            guard (try? await self.time.sleep(for: .milliseconds(10))) != nil else { break }
+        }
+    }
+
+    private func close() async {
+        let workers = self.state.withLock { $0.workers }
+        for worker in workers { try? await worker.eventLoop.submit { worker.worker?.close() }.get() }
+    }
+
+    /// What has to happen from time to time.
+    private func maintain() async throws {
+        while !Task.isCancelled {
+            try await self.time.sleep(for: .seconds(10))
+            let plan = self.state.withLock { $0.plan }
+            for upstream in plan?.upstreams.values.map({ $0 }) ?? [] where upstream.model.outliers != nil {
+                _ = upstream.group.endOutlierInterval(now: Self.milliseconds)
+            }
+        }
+    }
+
+    private static var milliseconds: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
+}
+
+/// A worker, to be held by those who are not on its loop. Touched only there.
+final class WorkerHandle: @unchecked Sendable {
+    let eventLoop: any EventLoop
+    /// Only on ``eventLoop``.
+    let worker: GatewayWorker?
+    let group: MultiThreadedEventLoopGroup?
+
+    init(_ worker: GatewayWorker, group: MultiThreadedEventLoopGroup? = nil) {
+        self.eventLoop = worker.eventLoop
+        self.worker = worker
+        self.group = group
+    }
+}

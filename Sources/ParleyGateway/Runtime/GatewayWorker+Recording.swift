@@ -1,0 +1,187 @@
+internal import NIOCore
+internal import ParleyCore
+
+extension GatewayWorker {
+    /// Counts and logs a request that is over, and keeps its story if something went wrong.
+    func record(_ exchange: Exchange) {
+        let duration = (NIODeadline.now() - exchange.started).nanoseconds / 1_000
+        let bytesIn = Int64(exchange.head.block.bytes.readableBytes + exchange.bodyBytesReceived)
+        let location = exchange.location
+        self.metrics.requestEnded(
+            route: location?.index ?? -1,
+            status: Int(exchange.status),
+            microseconds: duration,
+            bytesIn: bytesIn,
+            bytesOut: Int64(exchange.bodyBytesSent)
+        )
+        if exchange.attempts.count > 0 { self.countAttempts(exchange) }
+        if let location, !location.logs.isEmpty { self.log(exchange, location, duration, bytesIn) }
+        let isStory = exchange.attempts.count > 1 || (exchange.status >= 400 && exchange.isOwnAnswer)
+        if isStory, !exchange.flags.isEmpty || exchange.attempts.count > 1 {
+            self.shared.records.add(self.story(exchange, duration), shard: self.index)
+        }
+    }
+
+    private func countAttempts(_ exchange: Exchange) {
+        guard let upstream = exchange.upstream, upstream.index >= 0 else { return }
+        for (index, note) in exchange.attempts.enumerated() {
+            self.metrics.attemptEnded(
+                upstream: upstream.index,
+                instance: self.instanceNumber(note.peer, upstream),
+                hasFailed: note.failure != nil,
+                isRetry: index > 0
+            )
+        }
+    }
+
+    private func log(_ exchange: Exchange, _ location: CompiledLocation, _ duration: Int64, _ bytesIn: Int64) {
+        let now = self.shared.time.wallTime
+        let facts = AccessLogFacts(
+            time: Timestamp(microseconds: now.microseconds - duration),
+            status: Int(exchange.status),
+            bytesIn: bytesIn,
+            bytesOut: Int64(exchange.bodyBytesSent),
+            durationMicroseconds: duration,
+            retries: max(0, exchange.attempts.count - 1),
+            flags: exchange.flags
+        )
+        for log in location.logs {
+            if let condition = log.condition {
+                let value = condition.evaluated(in: exchange)
+                if value.readableBytes == 0 || value == ByteBuffer(string: "0") { continue }
+            }
+            self.logBuffer.append(to: log.number, self.shared.log) { buffer in
+                log.format.write(facts, route: location.nameBytes, scope: exchange, into: &buffer)
+            }
+        }
+        self.scheduleLogFlush()
+    }
+
+    // MARK: - The story
+
+    private func story(_ exchange: Exchange, _ duration: Int64) -> ExchangeRecord {
+        let now = self.shared.time.wallTime
+        let block = exchange.head.block
+        var record = ExchangeRecord(
+            id: exchange.recordedID,
+            time: Timestamp(microseconds: now.microseconds - duration),
+            method: block.text(exchange.head.methodName),
+            host: String(buffer: exchange.host),
+            path: String(buffer: exchange.rawTarget),
+            server: exchange.server.map { String(decoding: $0.name, as: UTF8.self) } ?? "",
+            route: exchange.location?.model.name,
+            upstream: exchange.upstream?.model.name,
+            client: String(buffer: exchange.connection?.addressText ?? ByteBuffer()),
+            status: Int(exchange.status),
+            flags: exchange.flags,
+            isOwnAnswer: exchange.isOwnAnswer,
+            why: exchange.why,
+            durationMicroseconds: duration
+        )
+        record.limit = exchange.limitState
+        if let upstream = exchange.upstream {
+            let candidates = self.candidates(upstream, exchange)
+            record.attempts = exchange.attempts.map { self.attempt($0, exchange, upstream, candidates) }
+            if exchange.flags.contains(.noneHealthy) { record.unavailable = candidates }
+        }
+        return record
+    }
+
+    private func candidates(_ upstream: Upstream, _ exchange: Exchange) -> [ExchangeRecord.Candidate] {
+        let now = self.milliseconds
+        return upstream.group.states(now: now).map { state in
+            let standing: ExchangeRecord.Candidate.State
+            switch state.standing {
+            case .available: standing = exchange.tried.contains(slot: Int(state.id.slot)) ? .tried : .available
+            case .down: standing = .down
+            case .failed: standing = .failed
+            case .unhealthy: standing = .unhealthy
+            case .ejected: standing = .ejected
+            case .full: standing = .full
+            }
+            return ExchangeRecord.Candidate(
+                name: state.peer.name,
+                weight: state.peer.weight,
+                activeRequests: state.active,
+                fails: state.fails,
+                state: standing,
+                until: state.ejectedUntil.map { until in
+                    Timestamp(microseconds: self.shared.time.wallTime.microseconds + (until - now) * 1_000)
+                }
+            )
+        }
+    }
+
+    private func attempt(
+        _ note: AttemptNote,
+        _ exchange: Exchange,
+        _ upstream: Upstream,
+        _ candidates: [ExchangeRecord.Candidate]
+    ) -> ExchangeRecord.Attempt {
+        func microseconds(_ from: NIODeadline?, _ to: NIODeadline?) -> Int64? {
+            guard let from, let to else { return nil }
+            return (to - from).nanoseconds / 1_000
+        }
+        let end = note.ended ?? .now()
+        return ExchangeRecord.Attempt(
+            instance: upstream.group.model(of: note.peer)?.name ?? "-",
+            method: upstream.model.method.directive,
+            considered: candidates,
+            isReusedConnection: note.isReused,
+            phase: Self.phase(note),
+            bytesSent: Int64(note.bytesSent),
+            bytesReceived: Int64(note.bytesReceived),
+            startMicroseconds: (note.began - exchange.started).nanoseconds / 1_000,
+            timings: ExchangeRecord.Timings(
+                connect: note.isReused ? nil : microseconds(note.began, note.connected ?? end),
+                write: microseconds(note.connected, note.sent),
+                firstByte: microseconds(note.sent, note.firstByte ?? (note.failure == nil ? nil : end)),
+                body: microseconds(note.firstByte, end)
+            ),
+            outcome: Self.outcome(note),
+            detail: note.failure?.detail ?? "",
+            status: note.status > 0 ? Int(note.status) : nil,
+            retry: note.retry
+        )
+    }
+
+    private static func phase(_ note: AttemptNote) -> ExchangeRecord.Phase {
+        if note.failure == nil, note.ended != nil { return .done }
+        if note.firstByte != nil { return .body }
+        if note.failure?.kind == .tls { return .tls }
+        if note.failure?.kind == .sendTimeout { return .write }
+        return note.connected == nil ? .connect : .firstByte
+    }
+
+    private static func outcome(_ note: AttemptNote) -> ExchangeRecord.Outcome {
+        switch note.failure?.kind {
+        case nil: note.ended == nil && note.status == 0 ? .cancelled : .answered
+        case .connect: .connectFailed
+        case .connectTimeout: .connectTimeout
+        case .tls: .tlsFailed
+        case .sendTimeout: .sendTimeout
+        case .readTimeout: .readTimeout
+        case .lost: .lost
+        case .truncated: .truncated
+        case .garbage: .garbage
+        case .headTooLarge: .headTooLarge
+        case .misdirected: .misdirected
+        case .refused: .refused
+        case .overflow: .overflow
+        }
+    }
+}
+
+extension UpstreamModel.Method {
+    /// nginx's word for it.
+    var directive: String {
+        switch self {
+        case .roundRobin: "round_robin"
+        case .leastConnections: "least_conn"
+        case .ipHash: "ip_hash"
+        case .hash(_, let isConsistent): isConsistent ? "hash consistent" : "hash"
+        case .random(let isTwo): isTwo ? "random two" : "random"
+        case .ewma: "ewma"
+        }
+    }
+}
