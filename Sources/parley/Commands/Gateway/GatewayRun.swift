@@ -19,6 +19,7 @@ struct GatewayRun: AsyncParsableCommand {
               parley gateway run --nginx /etc/nginx/conf.d/api-gateway.conf
               parley gateway run --config parley.yaml --registry consul://127.0.0.1:8500
               parley gateway run --config parley.yaml --admin 127.0.0.1:9902 --workers 2
+              parley gateway run --nginx nginx.conf --access-log /dev/stdout
               kill -HUP  $(pidof parley)     read the configuration anew; the old one stays when it is wrong
               kill -USR1 $(pidof parley)     open the access logs anew, after a rotation
               kill -TERM $(pidof parley)     finish what is under way, then end
@@ -44,6 +45,14 @@ struct GatewayRun: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("How long readiness is red before the sockets close.", valueName: "seconds"))
     var drainDelay = 0.0
+
+    @Option(
+        help: ArgumentHelp(
+            "Where requests are logged as JSON whose route names no log: a file or /dev/stdout. Default: nowhere.",
+            valueName: "path"
+        )
+    )
+    var accessLog: String?
 
     @Flag(help: "Print each address as one line of JSON.") var json = false
 
@@ -74,6 +83,7 @@ struct GatewayRun: AsyncParsableCommand {
             var options = GatewayRuntime.Options()
             let asJSON = self.json
             options.gracePeriod = .milliseconds(Int64(self.gracePeriod * 1_000))
+            options.accessLog = self.accessLog
             options.reportsListening = { Self.announce($0, "listening", asJSON) }
             let model = try self.adjusted(source.read())
             let resolver = ConsulResolver(
