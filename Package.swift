@@ -214,7 +214,8 @@ let package = Package(
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
                 product("NIOTLS", "swift-nio"), product("DequeModule", "swift-collections"),
                 product("HeapModule", "swift-collections"), "ParleyRESP", "CCrypt", "CZlib",
-                product("Crypto", "swift-crypto"), product("JWTKit", "jwt-kit"), product("AsyncHTTPClient", "async-http-client"),
+                product("Crypto", "swift-crypto"), product("JWTKit", "jwt-kit"),
+                product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
@@ -257,8 +258,9 @@ let package = Package(
             name: "ParleyOps",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
-                "ParleyRESP", "ParleyRedis", product("Yams", "Yams"),
-                product("Logging", "swift-log"),
+                "ParleyRESP", "ParleyRedis", "ParleyGateway", product("Yams", "Yams"),
+                product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
@@ -267,7 +269,8 @@ let package = Package(
         .executableTarget(
             name: "parley",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyOps", "ParleyGateway",
+                "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyConsul",
+                "ParleyGateway", "ParleyHTTPServer", "ParleyOps",
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("UnixSignals", "swift-service-lifecycle"),
@@ -378,7 +381,8 @@ let package = Package(
         .testTarget(
             name: "ParleyOpsTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps",
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyGateway",
+                "ParleyOps",
                 "ParleyTestKit", "RabbitMQTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings

@@ -88,7 +88,9 @@ final class GatewayPlan: Sendable {
         }
         return try order.map { key in
             let members = groups[key] ?? []
-            let indexed: [(index: Int, names: [ServerName])] = members.enumerated().map { (index: $0.offset, names: $0.element.server.model.names) }
+            let indexed: [(index: Int, names: [ServerName])] = members.enumerated().map {
+                (index: $0.offset, names: $0.element.server.model.names)
+            }
             let fallback = members.firstIndex { $0.listen.isDefault } ?? 0
             guard var listen = members.first?.listen else {
                 throw GatewayError(.invalidConfiguration, "no server listens on \(key)")
@@ -99,7 +101,8 @@ final class GatewayPlan: Sendable {
                 listen.hasHTTP2 = listen.hasHTTP2 || member.listen.hasHTTP2
                 listen.hasProxyProtocol = listen.hasProxyProtocol || member.listen.hasProxyProtocol
             }
-            let certificates = listen.isTLS
+            let certificates =
+                listen.isTLS
                 ? try Self.certificates(members.map(\.server.model), listen, fallback, time) : nil
             return Socket(
                 listen: listen,

@@ -46,7 +46,8 @@ final class PlanCompiler: Sendable {
         }
         for zone in model.requestZones {
             let kept = old?.model.requestZones.first { $0 == zone }.flatMap { old?.requestZones[$0.name] }
-            parts.requestZones[zone.name] = try kept
+            parts.requestZones[zone.name] =
+                try kept
                 ?? RequestZone(name: zone.name, bytes: zone.bytes, rate: zone.rate)
             parts.requestKeys[zone.name] = zone.key
         }

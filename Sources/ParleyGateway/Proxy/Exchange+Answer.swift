@@ -9,9 +9,11 @@ extension Exchange {
         self.flags.formUnion(flags)
         if self.why.isEmpty { self.why = why() }
         if self.status == 0 || self.status < 400 { self.status = ErrorBody.visible(status) }
-        if !self.isErrorPage, let location, let page = location.settings.errorPages.first(where: {
-            $0.statuses.contains(Int(status))
-        }) {
+        if !self.isErrorPage, let location,
+            let page = location.settings.errorPages.first(where: {
+                $0.statuses.contains(Int(status))
+            })
+        {
             self.isErrorPage = true
             return self.showErrorPage(page, for: status)
         }
@@ -75,12 +77,15 @@ extension Exchange {
         let type: StaticString
         if self.plan.model.errorFormat == .problem {
             type = "application/problem+json"
-            body = status < 400 ? nil : ErrorBody.problem(
-                visible,
-                code: self.flags.isEmpty ? "error" : self.flags.text.lowercased(),
-                detail: self.why,
-                requestID: self.ensureRequestID().text
-            )
+            body =
+                status < 400
+                ? nil
+                : ErrorBody.problem(
+                    visible,
+                    code: self.flags.isEmpty ? "error" : self.flags.text.lowercased(),
+                    detail: self.why,
+                    requestID: self.ensureRequestID().text
+                )
         } else {
             type = "text/html"
             body = ErrorBody.html(status, product: GatewayProduct.name(self.location?.settings.showsVersion ?? true))
@@ -101,7 +106,8 @@ extension Exchange {
             localAddress: connection.localAddressText,
             port: connection.localPort
         )
-        let body = RedirectLocation.page(status: Int(status), server: "\(GatewayProduct.name(settings.showsVersion))")
+        let body =
+            RedirectLocation.page(status: Int(status), server: "\(GatewayProduct.name(settings.showsVersion))")
             ?? ByteBuffer()
         self.answer(status, type: "text/html", body: body, closes: false)
     }

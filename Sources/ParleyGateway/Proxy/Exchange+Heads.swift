@@ -176,7 +176,8 @@ extension Exchange {
                     length: Int(field.value.count)
                 )
             else { continue }
-            let new = field.known == .location
+            let new =
+                field.known == .location
                 ? redirects.location(value, in: self, scratch: self.worker.regexes).map { self.absolute($0) }
                 : redirects.refresh(value, in: self, scratch: self.worker.regexes)
             guard let new else { continue }

@@ -50,7 +50,8 @@ extension Exchange: RewriteScope {
             return self.fail(405, .clientProtocolError, "\(self.head.method) is not forwarded")
         }
         if !server.rewrites.isEmpty,
-            self.goesOn(server.rewrites.run(in: self, at: RewriteProgram.Place.server, scratch: self.worker.regexes)) == false
+            self.goesOn(server.rewrites.run(in: self, at: RewriteProgram.Place.server, scratch: self.worker.regexes))
+                == false
         {
             return
         }
@@ -103,7 +104,11 @@ extension Exchange: RewriteScope {
             self.stream?.apply(location.timing)
             if self.isBodyTooLarge(location) { return self.fail(413, .bodyTooLarge, "the body is larger than allowed") }
             if location.rewrites.isEmpty { return self.limitRequests() }
-            let result = location.rewrites.run(in: self, at: RewriteProgram.Place.location, scratch: self.worker.regexes)
+            let result = location.rewrites.run(
+                in: self,
+                at: RewriteProgram.Place.location,
+                scratch: self.worker.regexes
+            )
             if result == .relocate { continue }
             if self.goesOn(result) { self.limitRequests() }
             return

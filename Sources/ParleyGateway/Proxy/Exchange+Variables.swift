@@ -7,7 +7,9 @@ extension Exchange {
         case .host:
             if self.host.readableBytes > 0 {
                 buffer.writeImmutableBuffer(self.host)
-            } else if let server { buffer.writeBytes(server.name) }
+            } else if let server {
+                buffer.writeBytes(server.name)
+            }
         case .remoteAddress:
             buffer.writeImmutableBuffer(self.client.text)
         case .proxyAddForwardedFor: self.writeForwardedFor(into: &buffer)
@@ -44,7 +46,9 @@ extension Exchange {
             self.writeProtocol(into: &buffer)
         case .serverProtocol: self.writeProtocol(into: &buffer)
         case .contentLength:
-            if let field = self.head.block.first(.contentLength) { buffer.writeBytes(self.head.block.view(field.value)) }
+            if let field = self.head.block.first(.contentLength) {
+                buffer.writeBytes(self.head.block.view(field.value))
+            }
         case .contentType:
             if let field = self.head.block.first(.contentType) { buffer.writeBytes(self.head.block.view(field.value)) }
         case .serverName: if let server { buffer.writeBytes(server.name) }
@@ -89,7 +93,8 @@ extension Exchange {
         case .bodyBytesSent, .bytesSent: buffer.writeString("\(self.bodyBytesSent)")
         case .requestLength: buffer.writeString("\(self.head.block.bytes.readableBytes + self.bodyBytesReceived)")
         case .requestTime: Self.writeSeconds(NIODeadline.now() - self.started, into: &buffer)
-        case .requestCompletion: if self.status > 0, !self.flags.contains(.clientGone) { buffer.writeStaticString("OK") }
+        case .requestCompletion:
+            if self.status > 0, !self.flags.contains(.clientGone) { buffer.writeStaticString("OK") }
         case .milliseconds: self.worker.writeMilliseconds(into: &buffer)
         case .timeISO8601: buffer.writeString(self.worker.timeISO8601)
         case .timeLocal: buffer.writeString(self.worker.timeLocal)

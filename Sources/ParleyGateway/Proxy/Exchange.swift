@@ -160,7 +160,9 @@ final class Exchange {
     /// The id under which its story is kept: what was sent along, if anything was.
     var recordedID: String {
         if let requestID { return requestID.text }
-        if let field = self.head.block.first(.xRequestID), !field.value.isEmpty { return self.head.block.text(field.value) }
+        if let field = self.head.block.first(.xRequestID), !field.value.isEmpty {
+            return self.head.block.text(field.value)
+        }
         return self.ensureRequestID().text
     }
 

@@ -2,7 +2,6 @@ package import Logging
 package import NIOCore
 internal import NIOPosix
 package import ParleyCore
-internal import ServiceLifecycle
 internal import Synchronization
 
 /// Writes the access logs of all event loops, on a thread of its own.
@@ -11,8 +10,8 @@ internal import Synchronization
 /// written is at most ``Limits/queueBytes`` for each file; more is dropped, and counted. A full disk drops lines,
 /// counts them, and says so once a minute; writing goes on by itself when there is room again.
 ///
-/// **End.** ``run()`` ends when its task is cancelled or a graceful shutdown begins, after everything was written that
-/// had come until then: end it after whatever writes. Lines that come later are dropped, and counted.
+/// **End.** ``run()`` ends when its task is cancelled, and not with a graceful shutdown: requests under way are logged
+/// while they drain. What has come until then is written first; lines that come later are dropped, and counted.
 package final class AccessLogWriter: Sendable {
     package struct Limits: Sendable {
         /// Bytes that wait for each file.
@@ -148,16 +147,14 @@ package final class AccessLogWriter: Sendable {
     package func run() async throws {
         let pool = NIOThreadPool(numberOfThreads: 1)
         pool.start()
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                let generation = self.signal.generation
-                await self.drain(on: pool)
-                await self.signal.wait(after: generation, until: nil, on: self.time)
-            }
+        while !Task.isCancelled {
+            let generation = self.signal.generation
+            await self.drain(on: pool)
+            await self.signal.wait(after: generation, until: nil, on: self.time)
         }
         self.state.withLock { $0.isOver = true }
         await self.drain(on: pool)
-        self.state.withLock { $0.logs.map(\.file) }.forEach { $0.close() }
+        for file in self.state.withLock({ $0.logs.map(\.file) }) { file.close() }
         try await pool.shutdownGracefully()
     }
 
