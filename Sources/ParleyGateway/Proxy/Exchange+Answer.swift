@@ -90,7 +90,7 @@ extension Exchange {
             type = "text/html"
             body = ErrorBody.html(status, product: GatewayProduct.name(self.location?.settings.showsVersion ?? true))
         }
-        self.answer(visible, type: type, body: body ?? ByteBuffer(), closes: closes)
+        self.answer(visible, type: body == nil ? "" : type, body: body ?? ByteBuffer(), closes: closes)
     }
 
     func redirect(_ status: UInt16, to location: ByteBuffer) {
@@ -129,7 +129,7 @@ extension Exchange {
         if status != 204 {
             head.block.bytes.reserveCapacity(minimumWritableBytes: 64)
             if let type {
-                head.block.append("Content-Type", type, .contentType)
+                if type.utf8CodeUnitCount > 0 { head.block.append("Content-Type", type, .contentType) }
             } else {
                 head.block.append("Content-Type", self.typeOfPath, .contentType)
             }

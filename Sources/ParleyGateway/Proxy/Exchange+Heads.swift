@@ -9,6 +9,8 @@ extension Exchange {
             version: version,
             framing: self.upstreamFraming(version)
         )
+        // What has become too large to be held: HTTP/1.0 has no way to say so.
+        if head.framing == .chunked, version == .http10 { head.version = .http11 }
         var block = FieldBlock(bytes: self.head.block.bytes)
         block.bytes.reserveCapacity(minimumWritableBytes: 512)
         block.fields.reserveCapacity(self.head.block.fields.count + location.setFields.count + 2)

@@ -11,6 +11,9 @@ extension Exchange {
     /// `limit_req`, once for a request.
     func limitRequests() {
         guard let location = self.location else { return }
+        if let rules = location.settings.realIP, rules != self.server?.outside.settings.realIP {
+            self.findRealAddress(rules)
+        }
         guard !location.requestLimiter.isEmpty, !self.isLimited else { return self.limitConnections() }
         self.isLimited = true
         let verdict = location.requestLimiter.check(now: self.worker.milliseconds) { index in

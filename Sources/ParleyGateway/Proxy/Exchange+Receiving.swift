@@ -18,9 +18,12 @@ extension Exchange: RequestReceiver {
             self.heldBody.append(body)
             self.heldBytes += body.readableBytes
             self.worker.heldBytes += body.readableBytes
-            if !location.proxy.isRequestBuffering {
+            if !self.holdsBody(location), self.heldBytes < location.settings.bodyBufferSize {
                 // Only what has come along with the head; `clientReadCompleted` goes on.
                 self.stream?.readBody()
+            } else if !self.holdsBody(location) {
+                self.isStreamingBody = true
+                self.attempt()
             } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies {
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
@@ -65,7 +68,7 @@ extension Exchange: RequestReceiver {
     }
 
     func clientReadCompleted() {
-        guard self.phase == .collecting, let location, !location.proxy.isRequestBuffering else { return }
+        guard self.phase == .collecting, let location, !self.holdsBody(location) else { return }
         self.isStreamingBody = true
         self.attempt()
     }
