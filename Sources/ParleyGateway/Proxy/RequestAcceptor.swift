@@ -3,5 +3,5 @@ protocol RequestAcceptor: AnyObject {
     /// A request begins. The stream is told nothing before this returns.
     func accept(_ head: RequestHead, stream: any ClientStream) -> any RequestReceiver
     /// What came is no request. It is answered, if it can be, and the connection ends behind it.
-    func refuse(_ refusal: HeadRefusal, stream: any ClientStream)
+    func refuse(_ refusal: HeadRefusal, method: Method, stream: any ClientStream)
 }
