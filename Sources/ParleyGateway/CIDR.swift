@@ -3,8 +3,9 @@
 /// An IPv4-mapped IPv6 address (`::ffff:10.1.2.3`) is the IPv4 address that it maps: a listener on `::` sees IPv4
 /// clients that way.
 public struct CIDR: Sendable, Hashable, CustomStringConvertible {
-    private let address: IPAddress
-    private let prefixLength: Int
+    let address: IPAddress
+    /// Of the address's 32 or 128 bits, how many are the block's.
+    let prefixLength: Int
 
     /// Every address of the machine itself, both families.
     public static let loopback: [CIDR] = [
