@@ -147,6 +147,8 @@ extension Exchange {
             head.block.append(name: "WWW-Authenticate".utf8, value: challenge, known: .wwwAuthenticate)
         }
         self.appendAddedFields(to: &head.block, status: status)
+        if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
+        let body = self.compressed(body, &head)
         self.sentFields = head.block
         let isEnd = self.head.method == .head || !hasBody || body.readableBytes == 0
         if !isEnd { self.bodyBytesSent = body.readableBytes }
@@ -173,6 +175,37 @@ extension Exchange {
         case "jpg": return "image/jpeg"
         default: return usual
         }
+    }
+
+    /// The whole body of an answer of the gateway's own.
+    private func compressed(_ body: ByteBuffer, _ head: inout ResponseHead) -> ByteBuffer {
+        guard self.prepareCompression(&head), let encoder = self.encoder else { return body }
+        self.encoder = nil
+        do throws(GzipError) {
+            var output = try encoder.write(body) ?? ByteBuffer()
+            let rest = try encoder.finish()
+            output.writeImmutableBuffer(rest)
+            return output
+        } catch {
+            // Out of memory: the head already says that it is compressed.
+            return ByteBuffer()
+        }
+    }
+
+    /// Whether the body goes through ``encoder`` from now on; the head says so.
+    func prepareCompression(_ head: inout ResponseHead) -> Bool {
+        guard let policy = self.location?.compression else { return false }
+        let outcome = policy.outcome(request: self.head, response: head)
+        guard outcome == .compressed else {
+            policy.apply(outcome, to: &head, clientVersion: self.head.version)
+            return false
+        }
+        var length: Int64?
+        if case .length(let known) = head.framing { length = known }
+        guard let encoder = try? GzipEncoder(level: policy.level, length: length) else { return false }
+        policy.apply(outcome, to: &head, clientVersion: self.head.version)
+        self.encoder = encoder
+        return true
     }
 
     // MARK: - Fields

@@ -181,6 +181,8 @@ extension Exchange: ResponseReceiver {
             head.status = self.errorStatus
             head.reason = .empty
         }
+        if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
+        if self.location?.compression != nil { _ = self.prepareCompression(&head) }
         self.status = head.status
         self.isOwnAnswer = false
         self.phase = .answering
@@ -213,9 +215,17 @@ extension Exchange: ResponseReceiver {
     func received(answer body: ByteBuffer) {
         guard self.phase == .answering || self.phase == .tunnel, let stream = self.stream, let location = self.location
         else { return }
-        self.bodyBytesSent += body.readableBytes
         self.attempts[self.attempts.count - 1].bytesReceived += body.readableBytes
-        stream.write(body)
+        var body = body
+        if let encoder {
+            do throws(GzipError) {
+                body = try encoder.write(body, flushes: !location.proxy.isBuffering) ?? ByteBuffer()
+            } catch {
+                return self.breakAnswer("\(error)")
+            }
+        }
+        self.bodyBytesSent += body.readableBytes
+        if body.readableBytes > 0 { stream.write(body) }
         // Written to a connection that has just broken, it may be over.
         guard self.stream === stream else { return }
         if stream.isWritable {
@@ -232,6 +242,15 @@ extension Exchange: ResponseReceiver {
         self.upstreamStream = nil
         self.attempts[self.attempts.count - 1].ended = .now()
         self.settlePeer(.succeeded)
+        if let encoder, self.head.method != .head {
+            do throws(GzipError) {
+                let rest = try encoder.finish()
+                self.bodyBytesSent += rest.readableBytes
+                stream.write(rest)
+            } catch {
+                return self.breakAnswer("\(error)")
+            }
+        }
         let head = self.upstreamHead
         // Who has not said so may not know what to do with them (RFC 9110, section 6.5.1).
         let takesTrailers = trailers != nil && self.head.block.first(.te) != nil
@@ -242,6 +261,19 @@ extension Exchange: ResponseReceiver {
         } else {
             stream.end(trailers: takesTrailers ? trailers : nil)
         }
+    }
+
+    /// The head is with the client, and the body cannot be completed.
+    private func breakAnswer(_ why: String) {
+        self.flags.insert(.internalError)
+        self.why = why
+        let upstreamStream = self.upstreamStream
+        self.upstreamStream = nil
+        upstreamStream?.cancel()
+        self.settlePeer(.notCounted)
+        let stream = self.stream
+        self.finish()
+        stream?.abort(.answerBroken)
     }
 
     func failed(_ failure: UpstreamFailure) {
