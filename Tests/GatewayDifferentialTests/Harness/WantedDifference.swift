@@ -15,6 +15,14 @@ struct WantedDifference: Sendable {
                 && found.exchange.label.contains("garbage")
         },
         WantedDifference(
+            id: "interim-answers-of-upstreams",
+            reason: "An upstream's 1xx is followed by its answer; nginx 1.22 takes the 1xx for the answer."
+        ) { found in
+            let said = found.subject.answers.map(\.rest.latin).joined()
+            return found.exchange.label.hasPrefix("interim: ") && said.contains("HTTP/1.1 200 OK")
+                && said.hasSuffix("ok")
+        },
+        WantedDifference(
             id: "no-http-0.9-from-clients",
             reason: "A request line without a version is refused (400): nobody sends it but who probes."
         ) { found in
