@@ -1,6 +1,7 @@
 internal import NIOCore
 
-/// Whoever keeps connections to an instance. Called on the event loop of the connection, never from within a call to it.
+/// Whoever keeps connections to an instance. Called on the event loop of the connection, never from within a call to
+/// it.
 protocol HTTP2ClientConnectionOwner: AnyObject {
     /// The last stream has ended: it may be kept, or closed.
     func connectionIsIdle(_ connection: HTTP2ClientConnection)
