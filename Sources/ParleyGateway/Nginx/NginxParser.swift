@@ -45,7 +45,7 @@ struct NginxParser {
     mutating func read(_ path: String, from place: NginxPlace? = nil, depth: Int = 0) -> [NginxDirective] {
         let place = place ?? NginxPlace(file: path, line: 1, column: 1)
         let bytes: [UInt8]
-        do {
+        do throws(NginxFileError) {
             guard self.filesRead < self.limits.files else {
                 throw NginxFileError("more than \(self.limits.files) files are included")
             }
@@ -141,7 +141,7 @@ struct NginxParser {
             return self.read(path, from: word.place, depth: depth)
         }
         var found: [NginxDirective] = []
-        do {
+        do throws(NginxFileError) {
             for match in try self.files.matches(of: path, limit: self.limits.files) where !self.isBroken {
                 found += self.read(match, from: word.place, depth: depth)
             }

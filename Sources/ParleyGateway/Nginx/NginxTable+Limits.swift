@@ -1,6 +1,8 @@
 extension NginxTable {
     /// Eight pages: nginx refuses less.
     static let smallestZone = 32_768
+    /// More than a machine has for it.
+    static let largestZone = 1 << 36
 
     mutating func addLimits() {
         let levels = NginxContexts.everyLevel
@@ -78,6 +80,9 @@ extension NginxReader {
         }
         guard size >= NginxTable.smallestZone else {
             throw NginxProblem("zone \"\(word.text)\" is too small", at: word.place, hint: "at least 32k")
+        }
+        guard size <= NginxTable.largestZone else {
+            throw NginxProblem("zone \"\(word.text)\" is too large", at: word.place, hint: "at most 65536m")
         }
         return (NginxWord(bytes: Array(value.bytes[..<colon]), place: value.place), size)
     }

@@ -136,8 +136,8 @@ extension NginxDirective {
     func buffers() throws(NginxProblem) -> (Int, Int) {
         guard let count = NginxValue.number(self.argument(0).bytes), count > 0,
             let size = NginxValue.size(self.argument(1).bytes), size > 0,
-            !count.multipliedReportingOverflow(by: size).overflow
-        else { throw self.problem("invalid value", hint: "a number and a size: 8 16k") }
+            size <= NginxValue.largestBuffer / count
+        else { throw self.problem("invalid value", hint: "a number and a size: 8 16k, together at most 1024m") }
         return (count, size)
     }
 }
