@@ -48,6 +48,9 @@ struct NginxReader {
 
     // MARK: what happens on every level
 
+    /// Nobody reads more than the first few; a file that is no configuration at all would have one for each word.
+    private static let problemLimit = 200
+
     mutating func report(_ problem: NginxProblem) { self.problems.append(problem) }
 
     mutating func reportLate(_ message: String, at place: NginxPlace, hint: String? = nil) {
@@ -63,6 +66,7 @@ struct NginxReader {
     mutating func level(_ directives: [NginxDirective], _ scope: inout NginxScope) -> [LocationModel] {
         var blocks: [(NginxRule.Block, NginxDirective)] = []
         for directive in directives {
+            guard self.problems.count < Self.problemLimit else { return [] }
             guard let rule = self.rule(for: directive, in: scope.context) else { continue }
             let isFirst = scope.seen.insert(rule.group ?? rule.name).inserted
             if !isFirst, !rule.repeats {
