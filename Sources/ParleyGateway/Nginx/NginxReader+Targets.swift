@@ -223,7 +223,7 @@ extension NginxReader {
         if isWhole {
             let workers = self.model.workers ?? cores
             let (all, isTooMany) = (self.workerConnections ?? 512).multipliedReportingOverflow(by: workers)
-            self.model.maxConnections = isTooMany ? Int.max : max(1, all)
+            self.model.maxConnections = isTooMany ? Int(Int32.max) : max(1, min(all, Int(Int32.max)))
         }
     }
 }

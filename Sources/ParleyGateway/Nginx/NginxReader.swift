@@ -241,8 +241,11 @@ struct NginxDefinitions {
         for directive in directives {
             switch directive.name.text {
             case "set": self.define(directive.argument(0))
-            case "geo", "map", "split_clients", "perl_set", "auth_request_set", "js_set", "js_var":
-                for word in directive.arguments { self.define(word) }
+            case "geo", "map", "split_clients":
+                // What stands before it is where the value comes from.
+                if let word = directive.arguments.last { self.define(word) }
+            case "perl_set", "auth_request_set", "js_set", "js_var":
+                self.define(directive.argument(0))
             case "location", "server_name", "rewrite", "if":
                 for word in directive.arguments { self.variables.formUnion(NginxVariables.captures(of: word.bytes)) }
             case "upstream":

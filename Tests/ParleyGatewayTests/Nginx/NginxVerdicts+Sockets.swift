@@ -1,7 +1,7 @@
 /// What nginx 1.22.1 says about small configurations (`nginx -t`), and the line that it names.
-extension Verdict {
-    static let sockets: [Verdict] = [
-        Verdict(
+extension NginxVerdict {
+    static let sockets: [NginxVerdict] = [
+        NginxVerdict(
             "listen with a range backwards",
             .rejectedAt(2),
             """
@@ -10,7 +10,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen with an unknown word",
             .rejectedAt(2),
             """
@@ -19,7 +19,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen with a bad backlog",
             .rejectedAt(2),
             """
@@ -28,7 +28,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen twice",
             .rejectedAt(3),
             """
@@ -38,7 +38,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "two default servers",
             .rejectedAt(3),
             """
@@ -48,7 +48,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "options of a socket twice",
             .rejectedAt(3),
             """
@@ -58,7 +58,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen with a path",
             .rejectedAt(2),
             """
@@ -67,7 +67,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen on a bad IPv6 address",
             .rejectedAt(2),
             """
@@ -76,7 +76,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "server names",
             .accepted,
             """
@@ -86,7 +86,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "server name with a star in the middle",
             .accepted,
             """
@@ -96,7 +96,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "server name of a star",
             .rejectedAt(3),
             """
@@ -106,7 +106,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "server name of a tilde",
             .rejectedAt(3),
             """
@@ -116,7 +116,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "the same name twice",
             .accepted,
             """
@@ -124,7 +124,7 @@ extension Verdict {
             server { listen 8080; server_name a; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "locations",
             .accepted,
             """
@@ -140,7 +140,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "location modifier",
             .rejectedAt(3),
             """
@@ -150,7 +150,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "location twice",
             .rejectedAt(4),
             """
@@ -161,7 +161,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "exact and prefix",
             .accepted,
             """
@@ -172,7 +172,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "regex twice",
             .accepted,
             """
@@ -183,7 +183,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "named location twice",
             .accepted,
             """
@@ -194,7 +194,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "location outside",
             .rejectedAt(4),
             """
@@ -206,7 +206,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "location in an exact one",
             .rejectedAt(4),
             """
@@ -218,7 +218,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "named location in another",
             .rejectedAt(4),
             """
@@ -230,7 +230,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "upstream",
             .accepted,
             """
@@ -245,7 +245,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "upstream without servers",
             .rejectedAt(3),
             """
@@ -255,7 +255,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "upstream twice",
             .rejectedAt(2),
             """
@@ -265,7 +265,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "upstream with an unknown word",
             .rejectedAt(2),
             """
@@ -274,7 +274,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "upstream with weight zero",
             .rejectedAt(2),
             """
@@ -283,7 +283,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "backup with hash",
             .rejectedAt(3),
             """
@@ -293,7 +293,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "hash consistent",
             .accepted,
             """
@@ -304,7 +304,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "hash with an unknown word",
             .rejectedAt(2),
             """
@@ -314,7 +314,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "random",
             .accepted,
             """
@@ -325,7 +325,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "random three",
             .rejectedAt(2),
             """
@@ -335,7 +335,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "keepalive zero",
             .rejectedAt(3),
             """
@@ -345,7 +345,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "keepalive twice",
             .rejectedAt(4),
             """
@@ -356,7 +356,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "two methods",
             .accepted,
             """
@@ -368,7 +368,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "server with a path",
             .rejectedAt(2),
             """
@@ -377,7 +377,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "server with a bad port",
             .rejectedAt(2),
             """
@@ -386,7 +386,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "zone",
             .accepted,
             """
@@ -397,7 +397,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "zone that is too small",
             .rejectedAt(2),
             """
@@ -407,14 +407,14 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "proxy_pass with a path",
             .accepted,
             """
             server { listen 8080; location / { proxy_pass http://127.0.0.1:1/a/; } }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "proxy_pass without a scheme",
             .rejectedAt(4),
             """
@@ -426,7 +426,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "proxy_pass twice",
             .rejectedAt(5),
             """
@@ -439,7 +439,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "path in a regex location",
             .rejectedAt(4),
             """
@@ -451,7 +451,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "path in a named location",
             .rejectedAt(4),
             """

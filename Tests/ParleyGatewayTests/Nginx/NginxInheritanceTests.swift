@@ -2,7 +2,7 @@ import ParleyGateway
 import Testing
 
 /// A list on a level replaces the list of the level around, as a whole; without one of its own it is inherited.
-@Suite struct InheritanceTests {
+@Suite struct NginxInheritanceTests {
     struct List: Sendable, CustomTestStringConvertible {
         var outer: String
         var inner: String
@@ -46,7 +46,9 @@ import Testing
     ]
 
     private func values(_ list: List, http: String, server: String, location: String) throws -> [String] {
-        let model = try read("\(DirectiveTests.zones) \(http) server { location / { \(location) } \(server) }")
+        let model = try nginxModel(
+            "\(NginxDirectiveTests.zones) \(http) server { location / { \(location) } \(server) }"
+        )
         return list.values(try #require(model.servers.first?.locations.first?.settings))
     }
 
@@ -63,13 +65,13 @@ import Testing
 
     @Test func authIsPutTogetherFromTwoLevels() throws {
         let text = "auth_basic_user_file u; server { auth_basic r; location /a { } location /b { auth_basic off; } }"
-        let locations = try #require(try read(text).servers.first).locations
+        let locations = try #require(try nginxModel(text).servers.first).locations
         #expect(locations.map { $0.settings.basicAuth?.userFile } == ["/etc/nginx/u", nil])
     }
 
     @Test func certificatesOfHTTPHoldInServers() throws {
         let text = "ssl_certificate a; ssl_certificate_key b; server { listen 1 ssl; } server { ssl_certificate c; }"
-        let model = try read(text)
+        let model = try nginxModel(text)
         #expect(model.servers.map { $0.tls?.certificate } == ["/etc/nginx/a", "/etc/nginx/c"])
     }
 }

@@ -1,14 +1,14 @@
 /// What nginx 1.22.1 says about small configurations (`nginx -t`), and the line that it names.
-extension Verdict {
-    static let grammar: [Verdict] = [
-        Verdict(
+extension NginxVerdict {
+    static let grammar: [NginxVerdict] = [
+        NginxVerdict(
             "empty server",
             .accepted,
             """
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "a plain gateway",
             .accepted,
             """
@@ -19,7 +19,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "missing semicolon",
             .rejectedAt(3),
             """
@@ -29,7 +29,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "missing semicolon before brace",
             .rejectedAt(3),
             """
@@ -38,7 +38,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "end of file in block",
             .rejectedAt(2),
             """
@@ -46,7 +46,7 @@ extension Verdict {
               listen 8080;
             """
         ),
-        Verdict(
+        NginxVerdict(
             "end of file in directive",
             .rejectedAt(2),
             """
@@ -54,7 +54,7 @@ extension Verdict {
               listen 8080
             """
         ),
-        Verdict(
+        NginxVerdict(
             "one brace too many",
             .rejectedAt(4),
             """
@@ -64,7 +64,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "semicolon alone",
             .rejectedAt(3),
             """
@@ -74,7 +74,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "brace alone",
             .rejectedAt(1),
             """
@@ -82,7 +82,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "text behind a quote",
             .rejectedAt(2),
             """
@@ -91,7 +91,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "quote without an end",
             .rejectedAt(4),
             """
@@ -101,7 +101,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "quoted words",
             .accepted,
             """
@@ -111,7 +111,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "bracket behind a quote",
             .accepted,
             """
@@ -120,7 +120,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "comment in a word",
             .accepted,
             """
@@ -130,7 +130,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "comments",
             .accepted,
             """
@@ -141,7 +141,7 @@ extension Verdict {
             # four
             """
         ),
-        Verdict(
+        NginxVerdict(
             "unknown directive",
             .rejectedAt(3),
             """
@@ -151,7 +151,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "unknown directive at the top",
             .rejectedAt(1),
             """
@@ -159,7 +159,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "directive in the wrong place",
             .rejectedAt(3),
             """
@@ -169,7 +169,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen in http",
             .rejectedAt(1),
             """
@@ -177,7 +177,7 @@ extension Verdict {
             server { }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "proxy_pass in server",
             .rejectedAt(3),
             """
@@ -187,7 +187,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "location in http",
             .rejectedAt(2),
             """
@@ -195,7 +195,7 @@ extension Verdict {
             location / { }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "block without a brace",
             .rejectedAt(3),
             """
@@ -205,7 +205,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "simple directive with a brace",
             .rejectedAt(2),
             """
@@ -215,7 +215,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "too many arguments",
             .rejectedAt(3),
             """
@@ -225,7 +225,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "too few arguments",
             .rejectedAt(2),
             """
@@ -234,7 +234,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "no arguments for server",
             .rejectedAt(1),
             """
@@ -242,7 +242,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "flag with another word",
             .rejectedAt(3),
             """
@@ -252,7 +252,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "flag in capitals",
             .accepted,
             """
@@ -262,7 +262,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "flag twice",
             .rejectedAt(4),
             """
@@ -273,7 +273,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "size with a letter",
             .rejectedAt(3),
             """
@@ -283,7 +283,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "size with g",
             .rejectedAt(3),
             """
@@ -293,7 +293,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "body size with g",
             .accepted,
             """
@@ -303,7 +303,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "size that is too large",
             .rejectedAt(3),
             """
@@ -313,7 +313,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "time",
             .accepted,
             """
@@ -323,7 +323,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "time in the wrong order",
             .rejectedAt(3),
             """
@@ -333,7 +333,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "time with years",
             .rejectedAt(3),
             """
@@ -343,7 +343,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "time with a space",
             .accepted,
             """
@@ -353,7 +353,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "negative number",
             .rejectedAt(3),
             """
@@ -363,7 +363,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "number twice",
             .rejectedAt(4),
             """
@@ -374,7 +374,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "status out of range",
             .rejectedAt(1),
             """
@@ -382,7 +382,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen with a bad port",
             .rejectedAt(2),
             """
@@ -391,7 +391,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen with port zero",
             .rejectedAt(2),
             """
@@ -400,7 +400,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen on everything",
             .accepted,
             """
@@ -412,7 +412,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "listen with a range",
             .accepted,
             """

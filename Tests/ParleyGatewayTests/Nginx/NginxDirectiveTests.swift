@@ -2,7 +2,7 @@ import ParleyGateway
 import Testing
 
 /// What a directive does to the settings of a location.
-struct Effect: Sendable, CustomTestStringConvertible {
+struct NginxEffect: Sendable, CustomTestStringConvertible {
     var directive: String
     var holds: @Sendable (LocationSettings) -> Bool
 
@@ -14,108 +14,111 @@ struct Effect: Sendable, CustomTestStringConvertible {
     var testDescription: String { self.directive }
 }
 
-@Suite struct DirectiveTests {
+@Suite struct NginxDirectiveTests {
     static let zones = """
         limit_req_zone $host zone=a:1m rate=1r/s; limit_req_zone $uri zone=b:1m rate=30r/m;
         limit_conn_zone $host zone=c:1m; limit_conn_zone $uri zone=d:1m; log_format f x;
         """
 
     /// In a location that passes to a plain service.
-    static let settings: [Effect] = [
-        Effect("client_max_body_size 2m;") { $0.maxBodySize == 2_097_152 },
-        Effect("client_body_buffer_size 4k;") { $0.bodyBufferSize == 4_096 },
-        Effect("client_body_timeout 5;") { $0.bodyTimeout == 5_000 },
-        Effect("send_timeout 5s;") { $0.sendTimeout == 5_000 },
-        Effect("keepalive_timeout 5s 4s;") { $0.keepaliveTimeout == 5_000 },
-        Effect("keepalive_requests 7;") { $0.keepaliveRequests == 7 },
-        Effect("keepalive_time 1m;") { $0.keepaliveTime == 60_000 },
-        Effect("default_type a/b;") { $0.defaultType == "a/b" },
-        Effect("types { a/b C d; }") { $0.types == ["c": "a/b", "d": "a/b"] },
-        Effect("absolute_redirect off;") { !$0.isAbsoluteRedirect },
-        Effect("port_in_redirect off;") { !$0.isPortInRedirect },
-        Effect("server_name_in_redirect on;") { $0.isServerNameInRedirect },
-        Effect("server_tokens off;") { !$0.showsVersion },
-        Effect("satisfy any;") { $0.satisfiesAny },
-        Effect("error_page 502 504 =200 /a;") {
+    static let settings: [NginxEffect] = [
+        NginxEffect("client_max_body_size 2m;") { $0.maxBodySize == 2_097_152 },
+        NginxEffect("client_body_buffer_size 4k;") { $0.bodyBufferSize == 4_096 },
+        NginxEffect("client_body_timeout 5;") { $0.bodyTimeout == 5_000 },
+        NginxEffect("send_timeout 5s;") { $0.sendTimeout == 5_000 },
+        NginxEffect("keepalive_timeout 5s 4s;") { $0.keepaliveTimeout == 5_000 },
+        NginxEffect("keepalive_requests 7;") { $0.keepaliveRequests == 7 },
+        NginxEffect("keepalive_time 1m;") { $0.keepaliveTime == 60_000 },
+        NginxEffect("default_type a/b;") { $0.defaultType == "a/b" },
+        NginxEffect("types { a/b C d; }") { $0.types == ["c": "a/b", "d": "a/b"] },
+        NginxEffect("absolute_redirect off;") { !$0.isAbsoluteRedirect },
+        NginxEffect("port_in_redirect off;") { !$0.isPortInRedirect },
+        NginxEffect("server_name_in_redirect on;") { $0.isServerNameInRedirect },
+        NginxEffect("server_tokens off;") { !$0.showsVersion },
+        NginxEffect("satisfy any;") { $0.satisfiesAny },
+        NginxEffect("error_page 502 504 =200 /a;") {
             $0.errorPages == [ErrorPage(statuses: [502, 504], status: .replaced(200), target: Template("/a"))]
         },
-        Effect("error_page 404 497 @b;") {
+        NginxEffect("error_page 404 497 @b;") {
             $0.errorPages == [
                 ErrorPage(statuses: [404], target: Template("@b")),
                 ErrorPage(statuses: [497], status: .replaced(400), target: Template("@b")),
             ]
         },
-        Effect("error_page 404 = /$uri;") {
+        NginxEffect("error_page 404 = /$uri;") {
             $0.errorPages.map(\.status) == [.answered]
                 && $0.errorPages.first?.target == Template(.text("/"), .variable(.uri))
         },
-        Effect("add_header A $host always;") {
+        NginxEffect("add_header A $host always;") {
             $0.addedFields == [AddedField(name: "A", value: Template(.variable(.host)), isAlways: true)]
         },
-        Effect("allow 10.0.0.0/8; deny all;") {
+        NginxEffect("allow 10.0.0.0/8; deny all;") {
             $0.access == [
                 AccessRule(isAllowed: true, block: CIDR("10.0.0.0/8")), AccessRule(isAllowed: false, block: nil),
             ]
         },
-        Effect("auth_basic r; auth_basic_user_file u;") {
+        NginxEffect("auth_basic r; auth_basic_user_file u;") {
             $0.basicAuth == BasicAuth(realm: Template("r"), userFile: "/etc/nginx/u")
         },
-        Effect("set_real_ip_from 10.0.0.1; real_ip_header X-Forwarded-For; real_ip_recursive on;") {
+        NginxEffect("set_real_ip_from 10.0.0.1; real_ip_header X-Forwarded-For; real_ip_recursive on;") {
             let trusted = CIDR("10.0.0.1").map { [$0] } ?? []
             return $0.realIP == RealIP(trusted: trusted, source: .field("X-Forwarded-For"), isRecursive: true)
         },
-        Effect("set_real_ip_from ::1; real_ip_header proxy_protocol;") { $0.realIP?.source == .proxyProtocol },
-        Effect("gzip on;") { $0.compression == Compression() },
-        Effect("gzip on; gzip_types A/b *; gzip_comp_level 9; gzip_min_length 1k; gzip_vary on; gzip_proxied any;") {
+        NginxEffect("set_real_ip_from ::1; real_ip_header proxy_protocol;") { $0.realIP?.source == .proxyProtocol },
+        NginxEffect("gzip on;") { $0.compression == Compression() },
+        NginxEffect("gzip on; gzip_types A/b *; gzip_comp_level 9; gzip_min_length 1k; gzip_vary on; gzip_proxied any;")
+        {
             $0.compression?.types == ["text/html", "a/b", "*"] && $0.compression?.level == 9
                 && $0.compression?.minLength == 1_024 && $0.compression?.addsVary == true
                 && $0.compression?.compressesProxied == true
         },
-        Effect("gzip on; gzip_http_version 1.0;") { $0.compression?.minVersionIs11 == false },
-        Effect("limit_req zone=a burst=5;") { $0.requestLimits == [RequestLimitUse(zone: "a", burst: 5)] },
-        Effect("limit_req zone=a burst=5 delay=3; limit_req zone=b nodelay;") {
+        NginxEffect("gzip on; gzip_http_version 1.0;") { $0.compression?.minVersionIs11 == false },
+        NginxEffect("limit_req zone=a burst=5;") { $0.requestLimits == [RequestLimitUse(zone: "a", burst: 5)] },
+        NginxEffect("limit_req zone=a burst=5 delay=3; limit_req zone=b nodelay;") {
             $0.requestLimits == [
                 RequestLimitUse(zone: "a", burst: 5, delay: .above(3)), RequestLimitUse(zone: "b", delay: .none),
             ]
         },
-        Effect("limit_req_status 429;") { $0.requestLimitStatus == 429 },
-        Effect("limit_req_dry_run on;") { $0.isRequestLimitDry },
-        Effect("limit_conn c 3;") { $0.connectionLimits == [ConnectionLimitUse(zone: "c", limit: 3)] },
-        Effect("limit_conn_status 429;") { $0.connectionLimitStatus == 429 },
-        Effect("limit_conn_dry_run on;") { $0.isConnectionLimitDry },
-        Effect("access_log off;") { !$0.isLogged },
-        Effect("access_log /a F if=$args;") {
+        NginxEffect("limit_req_status 429;") { $0.requestLimitStatus == 429 },
+        NginxEffect("limit_req_dry_run on;") { $0.isRequestLimitDry },
+        NginxEffect("limit_conn c 3;") { $0.connectionLimits == [ConnectionLimitUse(zone: "c", limit: 3)] },
+        NginxEffect("limit_conn_status 429;") { $0.connectionLimitStatus == 429 },
+        NginxEffect("limit_conn_dry_run on;") { $0.isConnectionLimitDry },
+        NginxEffect("access_log off;") { !$0.isLogged },
+        NginxEffect("access_log /a F if=$args;") {
             $0.accessLogs == [AccessLogUse(path: "/a", format: "f", condition: Template(.variable(.args)))]
         },
-        Effect("access_log /a;") { $0.accessLogs == [AccessLogUse(path: "/a", format: "combined")] },
-        Effect("proxy_http_version 1.1;") { $0.proxy.version == .http11 },
-        Effect("proxy_set_header A b; proxy_set_header host c;") {
+        NginxEffect("access_log /a;") { $0.accessLogs == [AccessLogUse(path: "/a", format: "combined")] },
+        NginxEffect("proxy_http_version 1.1;") { $0.proxy.version == .http11 },
+        NginxEffect("proxy_set_header A b; proxy_set_header host c;") {
             $0.proxy.setFields == [
                 SetField(name: "A", value: Template("b")), SetField(name: "host", value: Template("c")),
                 SetField(name: "Connection", value: Template("close")),
             ]
         },
-        Effect("proxy_pass_request_headers off;") { !$0.proxy.passesRequestFields },
-        Effect("proxy_pass_request_body off;") { !$0.proxy.passesRequestBody },
-        Effect("proxy_method GET;") { $0.proxy.method == Template("GET") },
-        Effect("proxy_hide_header A; proxy_hide_header date;") {
+        NginxEffect("proxy_pass_request_headers off;") { !$0.proxy.passesRequestFields },
+        NginxEffect("proxy_pass_request_body off;") { !$0.proxy.passesRequestBody },
+        NginxEffect("proxy_method GET;") { $0.proxy.method == Template("GET") },
+        NginxEffect("proxy_hide_header A; proxy_hide_header date;") {
             $0.proxy.hiddenFields == ProxySettings().hiddenFields + ["A"]
         },
-        Effect("proxy_pass_header Server;") { $0.proxy.passedFields == ["Server"] },
-        Effect("proxy_ignore_headers vary X-Accel-Expires;") { $0.proxy.ignoredFields == ["Vary", "X-Accel-Expires"] },
-        Effect("proxy_connect_timeout 1;") { $0.proxy.connectTimeout == 1_000 },
-        Effect("proxy_send_timeout 1;") { $0.proxy.sendTimeout == 1_000 },
-        Effect("proxy_read_timeout 1;") { $0.proxy.readTimeout == 1_000 },
-        Effect("proxy_buffer_size 8k;") { $0.proxy.headSize == 8_192 },
-        Effect("proxy_buffers 4 16k; proxy_busy_buffers_size 16k;") { $0.proxy.bufferedBytes == 65_536 },
-        Effect("proxy_buffering off;") { !$0.proxy.isBuffering },
-        Effect("proxy_request_buffering off;") { !$0.proxy.isRequestBuffering },
-        Effect("proxy_next_upstream http_429 error;") { $0.proxy.nextUpstream.reasons == [.http429, .error] },
-        Effect("proxy_next_upstream off;") { $0.proxy.nextUpstream.reasons.isEmpty },
-        Effect("proxy_next_upstream_tries 2;") { $0.proxy.nextUpstream.tries == 2 },
-        Effect("proxy_next_upstream_timeout 2;") { $0.proxy.nextUpstream.timeout == 2_000 },
-        Effect("proxy_redirect off;") { $0.proxy.redirects == .off },
-        Effect("proxy_redirect http://a/ /b/; proxy_redirect ~*c $1;") {
+        NginxEffect("proxy_pass_header Server;") { $0.proxy.passedFields == ["Server"] },
+        NginxEffect("proxy_ignore_headers vary X-Accel-Expires;") {
+            $0.proxy.ignoredFields == ["Vary", "X-Accel-Expires"]
+        },
+        NginxEffect("proxy_connect_timeout 1;") { $0.proxy.connectTimeout == 1_000 },
+        NginxEffect("proxy_send_timeout 1;") { $0.proxy.sendTimeout == 1_000 },
+        NginxEffect("proxy_read_timeout 1;") { $0.proxy.readTimeout == 1_000 },
+        NginxEffect("proxy_buffer_size 8k;") { $0.proxy.headSize == 8_192 },
+        NginxEffect("proxy_buffers 4 16k; proxy_busy_buffers_size 16k;") { $0.proxy.bufferedBytes == 65_536 },
+        NginxEffect("proxy_buffering off;") { !$0.proxy.isBuffering },
+        NginxEffect("proxy_request_buffering off;") { !$0.proxy.isRequestBuffering },
+        NginxEffect("proxy_next_upstream http_429 error;") { $0.proxy.nextUpstream.reasons == [.http429, .error] },
+        NginxEffect("proxy_next_upstream off;") { $0.proxy.nextUpstream.reasons.isEmpty },
+        NginxEffect("proxy_next_upstream_tries 2;") { $0.proxy.nextUpstream.tries == 2 },
+        NginxEffect("proxy_next_upstream_timeout 2;") { $0.proxy.nextUpstream.timeout == 2_000 },
+        NginxEffect("proxy_redirect off;") { $0.proxy.redirects == .off },
+        NginxEffect("proxy_redirect http://a/ /b/; proxy_redirect ~*c $1;") {
             $0.proxy.redirects
                 == .rules([
                     .init(pattern: .prefix(Template("http://a/")), replacement: Template("/b/")),
@@ -125,64 +128,64 @@ struct Effect: Sendable, CustomTestStringConvertible {
                     ),
                 ])
         },
-        Effect("proxy_cookie_domain a b;") {
+        NginxEffect("proxy_cookie_domain a b;") {
             $0.proxy.cookieDomains == [Replacement(pattern: .text("a"), replacement: Template("b"))]
         },
-        Effect("proxy_cookie_path ~a b;") {
+        NginxEffect("proxy_cookie_path ~a b;") {
             $0.proxy.cookiePaths == [
                 Replacement(pattern: .regex(RegexModel(pattern: "a")), replacement: Template("b"))
             ]
         },
-        Effect("proxy_intercept_errors on;") { $0.proxy.interceptsErrors },
-        Effect("proxy_ignore_client_abort on;") { $0.proxy.ignoresClientAbort },
-        Effect("proxy_ssl_verify on;") { $0.proxy.tls.verifies },
-        Effect("proxy_ssl_name a;") { $0.proxy.tls.name == "a" },
-        Effect("proxy_ssl_server_name on;") { $0.proxy.tls.sendsServerName },
-        Effect("proxy_ssl_trusted_certificate a;") { $0.proxy.tls.authorities == "/etc/nginx/a" },
-        Effect("proxy_ssl_certificate /a;") { $0.proxy.tls.certificate == "/a" },
-        Effect("proxy_ssl_certificate_key /a;") { $0.proxy.tls.key == "/a" },
+        NginxEffect("proxy_intercept_errors on;") { $0.proxy.interceptsErrors },
+        NginxEffect("proxy_ignore_client_abort on;") { $0.proxy.ignoresClientAbort },
+        NginxEffect("proxy_ssl_verify on;") { $0.proxy.tls.verifies },
+        NginxEffect("proxy_ssl_name a;") { $0.proxy.tls.name == "a" },
+        NginxEffect("proxy_ssl_server_name on;") { $0.proxy.tls.sendsServerName },
+        NginxEffect("proxy_ssl_trusted_certificate a;") { $0.proxy.tls.authorities == "/etc/nginx/a" },
+        NginxEffect("proxy_ssl_certificate /a;") { $0.proxy.tls.certificate == "/a" },
+        NginxEffect("proxy_ssl_certificate_key /a;") { $0.proxy.tls.key == "/a" },
     ]
 
     /// In a location that passes to a gRPC service.
-    static let grpc: [Effect] = [
-        Effect("grpc_connect_timeout 1;") { $0.proxy.connectTimeout == 1_000 },
-        Effect("grpc_send_timeout 1;") { $0.proxy.sendTimeout == 1_000 },
-        Effect("grpc_read_timeout 1;") { $0.proxy.readTimeout == 1_000 },
-        Effect("grpc_buffer_size 8k;") { $0.proxy.headSize == 8_192 },
-        Effect("grpc_intercept_errors on;") { $0.proxy.interceptsErrors },
-        Effect("grpc_set_header A b;") { $0.proxy.setFields.map(\.name) == ["A", "Host"] },
-        Effect("grpc_hide_header A;") { $0.proxy.hiddenFields.last == "A" },
-        Effect("grpc_pass_header Date;") { $0.proxy.passedFields == ["Date"] },
-        Effect("grpc_ignore_headers Vary;") { $0.proxy.ignoredFields == ["Vary"] },
-        Effect("grpc_next_upstream http_503;") { $0.proxy.nextUpstream.reasons == [.http503] },
-        Effect("grpc_next_upstream_tries 2;") { $0.proxy.nextUpstream.tries == 2 },
-        Effect("grpc_next_upstream_timeout 2;") { $0.proxy.nextUpstream.timeout == 2_000 },
-        Effect("grpc_ssl_verify on;") { $0.proxy.tls.verifies },
-        Effect("grpc_ssl_name a;") { $0.proxy.tls.name == "a" },
-        Effect("grpc_ssl_server_name on;") { $0.proxy.tls.sendsServerName },
-        Effect("grpc_ssl_trusted_certificate a;") { $0.proxy.tls.authorities == "/etc/nginx/a" },
-        Effect("grpc_ssl_certificate /a;") { $0.proxy.tls.certificate == "/a" },
-        Effect("grpc_ssl_certificate_key /a;") { $0.proxy.tls.key == "/a" },
+    static let grpc: [NginxEffect] = [
+        NginxEffect("grpc_connect_timeout 1;") { $0.proxy.connectTimeout == 1_000 },
+        NginxEffect("grpc_send_timeout 1;") { $0.proxy.sendTimeout == 1_000 },
+        NginxEffect("grpc_read_timeout 1;") { $0.proxy.readTimeout == 1_000 },
+        NginxEffect("grpc_buffer_size 8k;") { $0.proxy.headSize == 8_192 },
+        NginxEffect("grpc_intercept_errors on;") { $0.proxy.interceptsErrors },
+        NginxEffect("grpc_set_header A b;") { $0.proxy.setFields.map(\.name) == ["A", "Host"] },
+        NginxEffect("grpc_hide_header A;") { $0.proxy.hiddenFields.last == "A" },
+        NginxEffect("grpc_pass_header Date;") { $0.proxy.passedFields == ["Date"] },
+        NginxEffect("grpc_ignore_headers Vary;") { $0.proxy.ignoredFields == ["Vary"] },
+        NginxEffect("grpc_next_upstream http_503;") { $0.proxy.nextUpstream.reasons == [.http503] },
+        NginxEffect("grpc_next_upstream_tries 2;") { $0.proxy.nextUpstream.tries == 2 },
+        NginxEffect("grpc_next_upstream_timeout 2;") { $0.proxy.nextUpstream.timeout == 2_000 },
+        NginxEffect("grpc_ssl_verify on;") { $0.proxy.tls.verifies },
+        NginxEffect("grpc_ssl_name a;") { $0.proxy.tls.name == "a" },
+        NginxEffect("grpc_ssl_server_name on;") { $0.proxy.tls.sendsServerName },
+        NginxEffect("grpc_ssl_trusted_certificate a;") { $0.proxy.tls.authorities == "/etc/nginx/a" },
+        NginxEffect("grpc_ssl_certificate /a;") { $0.proxy.tls.certificate == "/a" },
+        NginxEffect("grpc_ssl_certificate_key /a;") { $0.proxy.tls.key == "/a" },
     ]
 
     /// The settings of a location with a directive on one of the three levels, written behind what it has to reach.
-    private func read(_ effect: Effect?, level: Int, pass: String) throws -> LocationSettings {
+    private func read(_ effect: NginxEffect?, level: Int, pass: String) throws -> LocationSettings {
         func text(_ index: Int) -> String { index == level ? effect?.directive ?? "" : "" }
-        let model = try ParleyGatewayTests.read(
+        let model = try nginxModel(
             "\(Self.zones) \(text(0)) server { location / { \(pass) \(text(2)) } \(text(1)) }"
         )
         return try #require(model.servers.first?.locations.first?.settings)
     }
 
     @Test(arguments: Self.settings)
-    func holdsWhereItIsWrittenAndBelow(_ effect: Effect) throws {
+    func holdsWhereItIsWrittenAndBelow(_ effect: NginxEffect) throws {
         let pass = "proxy_pass http://127.0.0.1:1;"
         #expect(!effect.holds(try self.read(nil, level: 0, pass: pass)), "not the default")
         for level in 0...2 { #expect(effect.holds(try self.read(effect, level: level, pass: pass)), "level \(level)") }
     }
 
     @Test(arguments: Self.grpc)
-    func holdsForGRPC(_ effect: Effect) throws {
+    func holdsForGRPC(_ effect: NginxEffect) throws {
         let pass = "grpc_pass 127.0.0.1:1;"
         #expect(!effect.holds(try self.read(nil, level: 0, pass: pass)), "not the default")
         for level in 0...2 { #expect(effect.holds(try self.read(effect, level: level, pass: pass)), "level \(level)") }
@@ -220,9 +223,9 @@ struct Effect: Sendable, CustomTestStringConvertible {
 
     @Test(arguments: Self.single)
     func onlyOneValue(_ directive: String) throws {
-        #expect(try ParleyGatewayTests.read("server { \(directive); }") == ParleyGatewayTests.read("server { }"))
+        #expect(try nginxModel("server { \(directive); }") == nginxModel("server { }"))
         let name = directive.split(separator: " ")[0]
-        let found = problems("server { \(name) other; }")
+        let found = nginxProblems("server { \(name) other; }")
         #expect(found.map(\.place.column) == [10])
         #expect(found.first?.message.contains("is supported only as") == true)
     }
@@ -242,11 +245,11 @@ struct Effect: Sendable, CustomTestStringConvertible {
 
     @Test func whatHasNoEffectIsAcceptedAndListed() throws {
         let text = "tcp_nodelay on; tcp_nopush on; sendfile on; server { ssl_session_cache shared:a:1m; aio off; }"
-        #expect(try ParleyGatewayTests.read(text) == ParleyGatewayTests.read("server { }"))
+        #expect(try nginxModel(text) == nginxModel("server { }"))
         let listed = NginxConfiguration.directives
         #expect(listed.contains { $0.name == "tcp_nodelay" && !$0.hasEffect })
         #expect(listed.contains { $0.name == "listen" && $0.hasEffect })
-        let warnings = try readWithWarnings("user a b; events { } http { }").1
+        let warnings = try nginxModelWithWarnings("user a b; events { } http { }").1
         #expect(
             warnings.map(\.description) == [
                 "/etc/nginx/test.conf:1:1: \"user\" has no effect: start the gateway as the user that it is to run as"

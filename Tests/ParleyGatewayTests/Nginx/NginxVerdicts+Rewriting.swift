@@ -1,7 +1,7 @@
 /// What nginx 1.22.1 says about small configurations (`nginx -t`), and the line that it names.
-extension Verdict {
-    static let rewriting: [Verdict] = [
-        Verdict(
+extension NginxVerdict {
+    static let rewriting: [NginxVerdict] = [
+        NginxVerdict(
             "header buffers of zero",
             .rejectedAt(3),
             """
@@ -11,7 +11,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "server_tokens",
             .accepted,
             """
@@ -21,7 +21,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "resolver",
             .accepted,
             """
@@ -30,7 +30,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "include that is missing",
             .rejectedAt(3),
             """
@@ -40,7 +40,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "include of nothing",
             .accepted,
             """
@@ -50,7 +50,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "include of two",
             .rejectedAt(1),
             """
@@ -58,7 +58,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "internal and stub_status",
             .accepted,
             """
@@ -69,7 +69,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "keepalive_timeout",
             .accepted,
             """
@@ -80,7 +80,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "keepalive_timeout that is none",
             .rejectedAt(3),
             """
@@ -90,7 +90,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "a whole file",
             .accepted,
             """
@@ -102,14 +102,14 @@ extension Verdict {
             http { server { listen 8080; } }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "no events",
             .rejected,
             """
             http { server { listen 8080; } }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "events twice",
             .rejectedAt(2),
             """
@@ -118,7 +118,7 @@ extension Verdict {
             http { }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "http twice",
             .rejectedAt(3),
             """
@@ -127,7 +127,7 @@ extension Verdict {
             http { }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "worker_processes of none",
             .rejectedAt(1),
             """
@@ -136,7 +136,7 @@ extension Verdict {
             http { }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "worker_connections outside",
             .rejectedAt(1),
             """
@@ -145,7 +145,7 @@ extension Verdict {
             http { }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "a server outside of http",
             .rejectedAt(2),
             """
@@ -153,7 +153,7 @@ extension Verdict {
             server { }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "worker_connections twice",
             .rejectedAt(3),
             """
@@ -163,7 +163,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "log level that is unknown",
             .rejectedAt(1),
             """

@@ -2,7 +2,7 @@ import ParleyGateway
 import Testing
 
 /// A configuration and what nginx 1.22.1 said about it. What is no whole file was included into `http`.
-struct Verdict: Sendable, CustomTestStringConvertible {
+struct NginxVerdict: Sendable, CustomTestStringConvertible {
     enum Result: Sendable, Hashable {
         case accepted
         case rejectedAt(Int)
@@ -25,7 +25,7 @@ struct Verdict: Sendable, CustomTestStringConvertible {
     static let all = Self.grammar + Self.sockets + Self.proxying + Self.policy + Self.rewriting
 }
 
-@Suite struct VerdictTests {
+@Suite struct NginxVerdictTests {
     /// Where we are stricter than nginx, each with its reason.
     private static let differences = [
         // nginx checks it only when several servers share the socket; such a name never matches.
@@ -35,9 +35,9 @@ struct Verdict: Sendable, CustomTestStringConvertible {
     /// The files that nginx found beside the configuration.
     private static let others = ["/etc/nginx/users": ""]
 
-    @Test(arguments: Verdict.all)
-    func isAsNginxSays(_ verdict: Verdict) {
-        let found = problems(verdict.text, Self.others)
+    @Test(arguments: NginxVerdict.all)
+    func isAsNginxSays(_ verdict: NginxVerdict) {
+        let found = nginxProblems(verdict.text, Self.others)
         guard !Self.differences.contains(verdict.name) else {
             #expect(verdict.result == .accepted)
             #expect(!found.isEmpty)
@@ -51,7 +51,7 @@ struct Verdict: Sendable, CustomTestStringConvertible {
     }
 
     @Test func theCorpusIsLarge() {
-        #expect(Verdict.all.count >= 60)
-        #expect(Verdict.all.contains { $0.result == .accepted })
+        #expect(NginxVerdict.all.count >= 60)
+        #expect(NginxVerdict.all.contains { $0.result == .accepted })
     }
 }

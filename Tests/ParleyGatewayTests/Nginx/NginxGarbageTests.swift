@@ -2,11 +2,11 @@ import ParleyGateway
 import Testing
 
 /// Whatever the bytes are, reading ends, with a model or with errors that have a place.
-@Suite struct GarbageTests {
-    private static let seeds = Verdict.all.map(\.text) + [GuideTests.patterns, GuideTests.gateway]
+@Suite struct NginxGarbageTests {
+    private static let seeds = NginxVerdict.all.map(\.text) + [NginxGuideTests.patterns, NginxGuideTests.gateway]
 
     private func outcome(of bytes: [UInt8]) {
-        var files = MemoryFiles([:])
+        var files = NginxMemoryFiles([:])
         files.files["/etc/nginx/test.conf"] = bytes
         do throws(NginxErrors) {
             let (model, _) = try NginxConfiguration.read(path: "/etc/nginx/test.conf", files: files)
@@ -19,7 +19,7 @@ import Testing
 
     @Test(.timeLimit(.minutes(2)), arguments: Array(1...8) as [UInt64])
     func changedFiles(seed: UInt64) {
-        var lots = Lots(seed: seed)
+        var lots = NginxLots(seed: seed)
         let alphabet = Array("{};\"'\\$#~=*@.:/?-0 1\n\0\u{FF}kmsg()[]".utf8)
         for _ in 0..<400 {
             var bytes = Array(Self.seeds[lots.next(Self.seeds.count)].utf8)
@@ -42,7 +42,7 @@ import Testing
     /// Words in any order: they get further than bytes do.
     @Test(.timeLimit(.minutes(2)), arguments: Array(1...4) as [UInt64])
     func wordsInAnyOrder(seed: UInt64) {
-        var lots = Lots(seed: seed)
+        var lots = NginxLots(seed: seed)
         var words = NginxConfiguration.directives.map(\.name)
         words += [
             "on", "off", "1", "99999999999999999999", "1k", "9223372036854775807g", "http://a", "$host", "$", "~", "=",
@@ -61,7 +61,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(2))) func aMegabyteOfGarbage() {
-        var lots = Lots(seed: 9)
+        var lots = NginxLots(seed: 9)
         self.outcome(of: (0..<(1 << 20)).map { _ in UInt8(lots.next(256)) })
         self.outcome(of: Array(repeating: 0x7B, count: 1 << 20))
         self.outcome(of: Array(repeating: 0x61, count: 1 << 20))

@@ -2,7 +2,7 @@ import ParleyGateway
 import Testing
 
 /// The two configurations of the guide to microservices, as they stand there.
-@Suite struct GuideTests {
+@Suite struct NginxGuideTests {
     static let patterns = """
         # Upstream for user service (multiple instances)
         upstream user_service {
@@ -81,7 +81,7 @@ import Testing
         """
 
     @Test func upstreamsThatBreakTheCircuit() throws {
-        let model = try read(Self.patterns)
+        let model = try nginxModel(Self.patterns)
         #expect(model.upstreams.map(\.name) == ["user_service", "order_service"])
         let user = try #require(model.upstreams.first)
         #expect(user.method == .leastConnections)
@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test func theGateway() throws {
-        let model = try read(Self.gateway)
+        let model = try nginxModel(Self.gateway)
         #expect(model.upstreams.count == 4)
         #expect(
             model.requestZones == [

@@ -1,7 +1,7 @@
 /// What nginx 1.22.1 says about small configurations (`nginx -t`), and the line that it names.
-extension Verdict {
-    static let policy: [Verdict] = [
-        Verdict(
+extension NginxVerdict {
+    static let policy: [NginxVerdict] = [
+        NginxVerdict(
             "access_log with a condition",
             .accepted,
             """
@@ -12,7 +12,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "variables",
             .accepted,
             """
@@ -22,7 +22,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "unknown variable",
             .rejected,
             """
@@ -32,7 +32,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "dollar at the end",
             .rejectedAt(4),
             """
@@ -44,7 +44,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "bracket that is not closed",
             .rejectedAt(4),
             """
@@ -56,7 +56,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "set",
             .accepted,
             """
@@ -70,7 +70,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "set without a dollar",
             .rejectedAt(3),
             """
@@ -80,7 +80,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "set of a fixed variable",
             .rejectedAt(3),
             """
@@ -90,7 +90,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "set of args",
             .accepted,
             """
@@ -100,7 +100,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "if without a bracket",
             .rejectedAt(3),
             """
@@ -110,7 +110,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "if with an unknown sign",
             .rejectedAt(3),
             """
@@ -120,7 +120,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "if with four words",
             .rejectedAt(3),
             """
@@ -130,7 +130,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "if in if",
             .rejectedAt(4),
             """
@@ -142,14 +142,14 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "if in http",
             .rejectedAt(1),
             """
             if ($host = a) { return 404; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "add_header in an if of a server",
             .rejectedAt(4),
             """
@@ -161,7 +161,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "capture in a condition",
             .rejected,
             """
@@ -171,7 +171,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "rewrite",
             .accepted,
             """
@@ -183,7 +183,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "rewrite with an unknown flag",
             .rejectedAt(3),
             """
@@ -193,7 +193,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "rewrite to nothing",
             .rejectedAt(3),
             """
@@ -203,7 +203,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "returns",
             .accepted,
             """
@@ -216,7 +216,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "return of no number",
             .rejectedAt(3),
             """
@@ -226,7 +226,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "return of a large number",
             .rejectedAt(3),
             """
@@ -236,7 +236,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "map",
             .accepted,
             """
@@ -251,7 +251,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "map with two defaults",
             .rejectedAt(3),
             """
@@ -261,7 +261,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "map with the same twice",
             .rejectedAt(3),
             """
@@ -271,7 +271,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "map with three words",
             .rejectedAt(2),
             """
@@ -280,7 +280,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "map without a dollar",
             .rejectedAt(1),
             """
@@ -289,7 +289,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "map with a block",
             .rejectedAt(2),
             """
@@ -299,7 +299,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "gzip",
             .accepted,
             """
@@ -315,7 +315,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "gzip level",
             .rejectedAt(3),
             """
@@ -325,7 +325,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "gzip_proxied with an unknown word",
             .rejectedAt(3),
             """
@@ -335,7 +335,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "real ip",
             .accepted,
             """
@@ -347,7 +347,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "real ip header twice",
             .rejectedAt(4),
             """
@@ -358,7 +358,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "types",
             .accepted,
             """
@@ -367,7 +367,7 @@ extension Verdict {
             server { listen 8080; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "types with a block",
             .rejectedAt(2),
             """
@@ -377,7 +377,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "TLS",
             .accepted,
             """
@@ -389,7 +389,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "TLS without a certificate",
             .rejectedAt(1),
             """
@@ -398,7 +398,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "TLS without a key",
             .rejected,
             """
@@ -408,7 +408,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "TLS with a certificate in the second server",
             .accepted,
             """
@@ -420,7 +420,7 @@ extension Verdict {
             server { listen 8443 ssl; server_name b; }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "protocols with an unknown one",
             .rejectedAt(3),
             """
@@ -430,7 +430,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "verify without authorities",
             .rejected,
             """
@@ -442,7 +442,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "verify with another word",
             .rejectedAt(3),
             """
@@ -452,7 +452,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "header buffers",
             .accepted,
             """
@@ -463,7 +463,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "header buffers with one argument",
             .rejectedAt(3),
             """

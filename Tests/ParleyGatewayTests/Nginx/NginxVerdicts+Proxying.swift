@@ -1,7 +1,7 @@
 /// What nginx 1.22.1 says about small configurations (`nginx -t`), and the line that it names.
-extension Verdict {
-    static let proxying: [Verdict] = [
-        Verdict(
+extension NginxVerdict {
+    static let proxying: [NginxVerdict] = [
+        NginxVerdict(
             "variables in a regex location",
             .accepted,
             """
@@ -11,7 +11,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "upstream with a port",
             .rejectedAt(4),
             """
@@ -22,7 +22,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "proxy_pass with a bad port",
             .rejectedAt(4),
             """
@@ -34,7 +34,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "next upstream",
             .accepted,
             """
@@ -46,7 +46,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "next upstream with an unknown word",
             .rejectedAt(3),
             """
@@ -56,7 +56,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "http version",
             .rejectedAt(3),
             """
@@ -66,7 +66,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "set header with one argument",
             .rejectedAt(3),
             """
@@ -76,7 +76,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "redirect default without proxy_pass",
             .rejectedAt(3),
             """
@@ -86,7 +86,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "redirects",
             .accepted,
             """
@@ -96,7 +96,7 @@ extension Verdict {
              proxy_redirect ~^http://c/(.*)$ /d/$1; } }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "redirect off and another",
             .rejectedAt(3),
             """
@@ -105,7 +105,7 @@ extension Verdict {
              proxy_redirect http://a/ /b/; } }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "buffers that do not fit",
             .rejected,
             """
@@ -118,7 +118,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "one buffer",
             .rejected,
             """
@@ -128,7 +128,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "buffers",
             .accepted,
             """
@@ -140,7 +140,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "grpc",
             .accepted,
             """
@@ -149,14 +149,14 @@ extension Verdict {
              grpc_read_timeout 1m; } }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "grpc without a scheme",
             .accepted,
             """
             server { listen 8080; location / { grpc_pass 127.0.0.1:1; } }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "grpc with a path",
             .rejectedAt(4),
             """
@@ -168,7 +168,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "https that is verified against nothing",
             .rejected,
             """
@@ -178,7 +178,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit",
             .accepted,
             """
@@ -189,7 +189,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit without a zone",
             .rejected,
             """
@@ -199,28 +199,28 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit with a small zone",
             .rejectedAt(1),
             """
             limit_req_zone $host zone=a:1k rate=1r/s;
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit without a size",
             .rejectedAt(1),
             """
             limit_req_zone $host zone=a rate=1r/s;
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit with a bad rate",
             .rejectedAt(1),
             """
             limit_req_zone $host zone=a:1m rate=1r/h;
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit zone twice",
             .rejectedAt(2),
             """
@@ -228,7 +228,7 @@ extension Verdict {
             limit_req_zone $uri zone=a:1m rate=1r/s;
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit twice in a place",
             .rejectedAt(5),
             """
@@ -240,7 +240,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit with burst zero",
             .rejectedAt(4),
             """
@@ -251,7 +251,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit without its zone parameter",
             .rejectedAt(3),
             """
@@ -261,7 +261,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "limit of connections",
             .accepted,
             """
@@ -273,7 +273,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "too many connections",
             .rejectedAt(4),
             """
@@ -284,7 +284,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "a zone for another use",
             .rejectedAt(4),
             """
@@ -295,7 +295,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "allow and deny",
             .accepted,
             """
@@ -308,7 +308,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "allow of no address",
             .rejectedAt(3),
             """
@@ -318,7 +318,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "satisfy with another word",
             .rejectedAt(3),
             """
@@ -328,7 +328,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "basic auth",
             .accepted,
             """
@@ -339,7 +339,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "add_header",
             .accepted,
             """
@@ -350,7 +350,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "add_header sometimes",
             .rejectedAt(3),
             """
@@ -360,7 +360,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "error_page",
             .accepted,
             """
@@ -372,7 +372,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "error_page of 200",
             .rejectedAt(3),
             """
@@ -382,7 +382,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "error_page of 499",
             .rejectedAt(3),
             """
@@ -392,7 +392,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "error_page without a status",
             .rejectedAt(3),
             """
@@ -402,7 +402,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "log format",
             .accepted,
             """
@@ -413,7 +413,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "log format that is unknown",
             .rejectedAt(3),
             """
@@ -423,7 +423,7 @@ extension Verdict {
             }
             """
         ),
-        Verdict(
+        NginxVerdict(
             "log format that comes later",
             .rejectedAt(3),
             """
@@ -434,7 +434,7 @@ extension Verdict {
             log_format a '$status';
             """
         ),
-        Verdict(
+        NginxVerdict(
             "log format twice",
             .rejectedAt(2),
             """
@@ -442,7 +442,7 @@ extension Verdict {
             log_format a y;
             """
         ),
-        Verdict(
+        NginxVerdict(
             "access_log off and more",
             .rejectedAt(3),
             """

@@ -1,9 +1,9 @@
 import ParleyGateway
 import Testing
 
-@Suite struct ErrorTests {
+@Suite struct NginxErrorTests {
     private func first(_ text: String, _ others: [String: String] = [:]) -> String? {
-        problems(text, others).first?.description
+        nginxProblems(text, others).first?.description
     }
 
     @Test func aProblemSaysWhereWhatAndWhatInstead() {
@@ -26,7 +26,7 @@ import Testing
     ])
     func whatIsNotSupportedHasAHint(_ directive: String) throws {
         for end in [";", " { }"] {
-            let found = problems("server { location / { \(directive)\(end) } }")
+            let found = nginxProblems("server { location / { \(directive)\(end) } }")
             #expect(found.count == 1)
             #expect(found.first?.place.column == 23)
             #expect(
@@ -38,25 +38,25 @@ import Testing
     }
 
     @Test func otherProtocolsAreNotSupported() {
-        #expect(problems("events { } stream { server { listen 1; } } http { }").map(\.place.column) == [12])
-        #expect(problems("stream { }").first?.message == "\"stream\" directive is not supported")
-        #expect(problems("events { } http { } mail { }").map(\.place.column) == [21])
-        #expect(problems("load_module a.so; events { } http { }").first?.hint != nil)
+        #expect(nginxProblems("events { } stream { server { listen 1; } } http { }").map(\.place.column) == [12])
+        #expect(nginxProblems("stream { }").first?.message == "\"stream\" directive is not supported")
+        #expect(nginxProblems("events { } http { } mail { }").map(\.place.column) == [21])
+        #expect(nginxProblems("load_module a.so; events { } http { }").first?.hint != nil)
     }
 
     @Test func allProblemsOfAFileAreCollected() {
         let lines = (1...30).map { "  nonsense\($0);" }
-        let found = problems("server {\n\(lines.joined(separator: "\n"))\n}")
+        let found = nginxProblems("server {\n\(lines.joined(separator: "\n"))\n}")
         #expect(found.count == 20)
         #expect(found.map(\.place.line) == Array(2...21))
         let text = "server {\n  listen x;\n  location / { proxy_pass a; return 200 $b; }\n  gzip maybe;\n"
         // The end of the file comes last, and what is seen only at the end is left out.
-        #expect(problems(text).map(\.place.line) == [2, 3, 4, 5])
+        #expect(nginxProblems(text).map(\.place.line) == [2, 3, 4, 5])
     }
 
     @Test func errorsAreOneInALine() {
         do throws(NginxErrors) {
-            _ = try read("a;\nb;")
+            _ = try nginxModel("a;\nb;")
             Issue.record("it is no configuration")
         } catch {
             #expect(error.description.split(separator: "\n").count == 2)
@@ -66,29 +66,30 @@ import Testing
     @Test func placesInIncludedFiles() {
         let files = ["/etc/nginx/a.conf": "server {\n  include b/*.conf;\n}", "/etc/nginx/b/c.conf": "\n listen;"]
         #expect(self.first("include a.conf;", files)?.hasPrefix("/etc/nginx/b/c.conf:2:2: invalid number") == true)
-        #expect(problems("include missing.conf;\nserver { }").map(\.place.line) == [1])
+        #expect(nginxProblems("include missing.conf;\nserver { }").map(\.place.line) == [1])
     }
 
     @Test func includesThatIncludeThemselvesEnd() {
-        let found = problems("include test.conf;")
+        let found = nginxProblems("include test.conf;")
         #expect(found.count == 1)
         #expect(found.first?.message.contains("may include itself") == true)
         let pair = ["/etc/nginx/a": "include b; include b;", "/etc/nginx/b": "include a; include a;"]
-        #expect(!problems("include a;", pair).isEmpty)
+        #expect(!nginxProblems("include a;", pair).isEmpty)
     }
 
     @Test func nestingHasALimit() {
         let deep = String(repeating: "location / {", count: 10_000)
-        #expect(problems("server { \(deep)").contains { $0.message.contains("nested more than") })
+        #expect(nginxProblems("server { \(deep)").contains { $0.message.contains("nested more than") })
         let some = String(repeating: "location / { ", count: 50) + String(repeating: "}", count: 50)
-        #expect(problems("server { \(some) }").isEmpty)
+        #expect(nginxProblems("server { \(some) }").isEmpty)
     }
 
     @Test func unknownNamesHaveASuggestion() {
-        #expect(problems("server { return 200 $remote_adr; }").first?.hint == "did you mean \"$remote_addr\"?")
-        #expect(problems("server { return 200 $request_body; }").first?.message.contains("not supported") == true)
+        #expect(nginxProblems("server { return 200 $remote_adr; }").first?.hint == "did you mean \"$remote_addr\"?")
+        #expect(nginxProblems("server { return 200 $request_body; }").first?.message.contains("not supported") == true)
+        #expect(nginxProblems("map $nothing $a { }").first?.message == "unknown \"nothing\" variable")
         let zone = "limit_req_zone $uri zone=users:1m rate=1r/s; server { limit_req zone=user; }"
-        #expect(problems(zone).first?.hint == "did you mean \"users\"?")
+        #expect(nginxProblems(zone).first?.hint == "did you mean \"users\"?")
     }
 
     @Test(arguments: [
@@ -102,13 +103,13 @@ import Testing
         ("server { proxy_set_header \"A:\\n\" c; }", "header name"),
     ])
     func whatTheModelCannotSayIsAnError(_ text: String, _ word: String) {
-        #expect(problems(text).first?.description.contains(word) == true, "\(problems(text))")
+        #expect(nginxProblems(text).first?.description.contains(word) == true, "\(nginxProblems(text))")
     }
 
     @Test func warnings() throws {
         let text =
             "server { listen 1; server_name a; location / { allow 10.0.0.1/8; } } server { listen 1; server_name a; }"
-        let messages = try readWithWarnings(text).1.map(\.message)
+        let messages = try nginxModelWithWarnings(text).1.map(\.message)
         #expect(messages.contains { $0.contains("low address bits") })
         #expect(messages.contains { $0.contains("answers 404") })
         #expect(messages.contains { $0.contains("conflicting server name") })

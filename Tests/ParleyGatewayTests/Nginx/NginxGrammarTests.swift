@@ -3,7 +3,7 @@ import Testing
 
 @testable import ParleyGateway
 
-@Suite struct GrammarTests {
+@Suite struct NginxGrammarTests {
     private func words(_ text: String) throws -> [[String]] {
         var lexer = NginxLexer(bytes: Array(text.utf8), file: "f")
         var found: [[String]] = []
@@ -42,7 +42,7 @@ import Testing
     @Test func aWordHasALimit() {
         func first(_ count: Int, quote: String) -> NginxProblem? {
             let word = quote + String(repeating: "a", count: count) + quote
-            return problems("server {\n  return 200 \(word);\n}").first
+            return nginxProblems("server {\n  return 200 \(word);\n}").first
         }
         #expect(first(4_095, quote: "") == nil)
         #expect(first(4_096, quote: "")?.message == "too long parameter \"aaaaaaaaaa...\" started")
@@ -79,7 +79,7 @@ import Testing
     /// Times that are put together from their units are read as what they were made from.
     @Test(arguments: [1, 2, 3] as [UInt64])
     func timesAgainstAModel(seed: UInt64) {
-        var random = Lots(seed: seed)
+        var random = NginxLots(seed: seed)
         let units: [(String, Int)] = [
             ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1),
         ]
@@ -113,7 +113,7 @@ import Testing
 }
 
 /// Numbers that follow from a seed.
-struct Lots {
+struct NginxLots {
     private var state: UInt64
 
     init(seed: UInt64) { self.state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 1 }

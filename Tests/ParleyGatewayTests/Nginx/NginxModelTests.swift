@@ -2,9 +2,9 @@ import ParleyGateway
 import Testing
 
 /// Servers, upstreams, locations and what else becomes a part of the model of its own.
-@Suite struct ModelTests {
+@Suite struct NginxModelTests {
     private func server(_ text: String) throws -> ServerModel {
-        try #require(try read("server { \(text) }").servers.first)
+        try #require(try nginxModel("server { \(text) }").servers.first)
     }
 
     private func location(_ text: String) throws -> LocationModel {
@@ -47,20 +47,22 @@ import Testing
         #expect(regex.uri == Template(.text("/b"), .variable(.capture(1))))
         let settings = try self.location("proxy_pass http://$host;").settings
         #expect(settings.proxy.redirects == .off)
-        #expect(problems("server { location / { proxy_pass $host; } }").first?.hint == "write the scheme: http://$name")
+        #expect(
+            nginxProblems("server { location / { proxy_pass $host; } }").first?.hint == "write the scheme: http://$name"
+        )
     }
 
     @Test func aPlainHostIsAnUpstreamOfOneServer() throws {
-        let model = try read(
+        let model = try nginxModel(
             "server { location /a { proxy_pass http://x:1; } location /b { proxy_pass http://X:1/c; } }"
         )
         #expect(model.upstreams == [UpstreamModel(name: "x:1", instances: .fixed([PeerModel(host: "x", port: 1)]))])
-        let named = try read("server { location / { proxy_pass http://A; } } upstream a { server b; }")
+        let named = try nginxModel("server { location / { proxy_pass http://A; } } upstream a { server b; }")
         #expect(named.upstreams.map(\.name) == ["a"])
     }
 
     @Test func grpcServices() throws {
-        let model = try read(
+        let model = try nginxModel(
             "server { location /a { grpc_pass grpcs://x:1; } location /b { grpc_pass y:2; } location /c { grpc_pass z; } } "
                 + "upstream z { server 127.0.0.1:3; }"
         )
@@ -77,7 +79,7 @@ import Testing
     // MARK: upstream
 
     @Test func upstreams() throws {
-        let model = try read(
+        let model = try nginxModel(
             """
             upstream a {
                 server h weight=2 max_conns=3 max_fails=4 fail_timeout=1m slow_start=5s backup;
@@ -111,14 +113,14 @@ import Testing
         ("random;", .random(isTwo: false)), ("random two least_conn;", .random(isTwo: true)),
     ])
     func methods(_ text: String, _ method: UpstreamModel.Method) throws {
-        let model = try read("upstream a { \(text) server b; keepalive 2; }")
+        let model = try nginxModel("upstream a { \(text) server b; keepalive 2; }")
         #expect(model.upstreams.first?.method == method)
         #expect(model.upstreams.first?.keepalive.connections == 2)
     }
 
     /// nginx has one place for both, so the method throws keepalive out.
     @Test func aMethodBehindKeepaliveRemovesIt() throws {
-        let (model, warnings) = try readWithWarnings("upstream a { server b; keepalive 2; least_conn; }")
+        let (model, warnings) = try nginxModelWithWarnings("upstream a { server b; keepalive 2; least_conn; }")
         #expect(model.upstreams.first?.keepalive.connections == 0)
         #expect(warnings.map(\.message) == ["load balancing method redefined"])
     }
@@ -146,7 +148,7 @@ import Testing
     /// What one server says of a socket holds for all, and the first is the default unless another says so.
     @Test func serversOfOneSocketAgree() throws {
         let tls = "ssl_certificate c; ssl_certificate_key k;"
-        let model = try read(
+        let model = try nginxModel(
             "\(tls) server { listen 1; } server { listen 1 ssl default_server backlog=9; server_name b; } server { listen 2; }"
         )
         #expect(model.servers.map { $0.listens[0].isTLS } == [true, true, false])
@@ -187,7 +189,7 @@ import Testing
     @Test func connections() throws {
         #expect(try self.server("").connection == ConnectionSettings())
         let server = try #require(
-            try read(
+            try nginxModel(
                 """
                 client_header_timeout 1s; client_header_buffer_size 2k; large_client_header_buffers 3 4k;
                 merge_slashes off; underscores_in_headers on; ignore_invalid_headers off;
@@ -302,7 +304,7 @@ import Testing
     // MARK: the rest
 
     @Test func maps() throws {
-        let model = try read(
+        let model = try nginxModel(
             "map $host$uri $A { hostnames; default $args; *.b 1; c.* 2; .d 3; E 4; ~f 5; ~*g 6; \\~h 7; include m; }",
             ["/etc/nginx/m": "i j;"]
         )
@@ -328,7 +330,7 @@ import Testing
     }
 
     @Test func zonesFormatsAndResolvers() throws {
-        let model = try read(
+        let model = try nginxModel(
             """
             limit_req_zone $uri zone=a:1m rate=200r/m; limit_conn_zone $host zone=b:2m;
             log_format c escape=json '{"a":"$uri"' '}'; resolver 10.0.0.1 [::1]:53 valid=1m;
@@ -353,17 +355,21 @@ import Testing
     }
 
     @Test func wholeFiles() throws {
-        func read(_ text: String, cores: Int = 1) throws -> GatewayModel { try readWithWarnings(text, cores: cores).0 }
-        let model = try read("worker_processes 3; events { worker_connections 100; } http { server { listen 1; } }")
+        func nginxModel(_ text: String, cores: Int = 1) throws -> GatewayModel {
+            try nginxModelWithWarnings(text, cores: cores).0
+        }
+        let model = try nginxModel(
+            "worker_processes 3; events { worker_connections 100; } http { server { listen 1; } }"
+        )
         #expect(model.workers == 3)
         #expect(model.maxConnections == 300)
         #expect(model.servers.count == 1)
-        #expect(try read("events { } http { }").workers == 1)
-        #expect(try read("events { } http { }").maxConnections == 512)
-        let auto = try read("worker_processes auto; events { worker_connections 10; } http { }", cores: 4)
+        #expect(try nginxModel("events { } http { }").workers == 1)
+        #expect(try nginxModel("events { } http { }").maxConnections == 512)
+        let auto = try nginxModel("worker_processes auto; events { worker_connections 10; } http { }", cores: 4)
         #expect(auto.workers == nil)
         #expect(auto.maxConnections == 40)
-        let part = try read("server { listen 1; }")
+        let part = try nginxModel("server { listen 1; }")
         #expect(part.workers == nil)
         #expect(part.maxConnections == GatewayModel().maxConnections)
     }

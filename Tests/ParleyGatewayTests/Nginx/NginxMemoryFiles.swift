@@ -1,7 +1,7 @@
 import ParleyGateway
 
 /// Files that exist only in a test.
-struct MemoryFiles: NginxFiles {
+struct NginxMemoryFiles: NginxFiles {
     var files: [String: [UInt8]]
 
     init(_ files: [String: String]) { self.files = files.mapValues { Array($0.utf8) } }
@@ -23,32 +23,27 @@ struct MemoryFiles: NginxFiles {
 }
 
 /// Reads a text as the file `/etc/nginx/test.conf`.
-func read(_ text: String, _ others: [String: String] = [:]) throws(NginxErrors) -> GatewayModel {
-    try readWithWarnings(text, others).0
+func nginxModel(_ text: String, _ others: [String: String] = [:]) throws(NginxErrors) -> GatewayModel {
+    try nginxModelWithWarnings(text, others).0
 }
 
-func readWithWarnings(
+func nginxModelWithWarnings(
     _ text: String,
     _ others: [String: String] = [:],
     cores: Int = 1
 ) throws(NginxErrors) -> (GatewayModel, [NginxConfiguration.Warning]) {
-    let files = MemoryFiles(others.merging(["/etc/nginx/test.conf": text]) { $1 })
+    let files = NginxMemoryFiles(others.merging(["/etc/nginx/test.conf": text]) { $1 })
     return try NginxConfiguration.read(path: "/etc/nginx/test.conf", files: files, cores: cores)
 }
 
 /// The problems of a text that must not be accepted.
-func problems(_ text: String, _ others: [String: String] = [:]) -> [NginxProblem] {
+func nginxProblems(_ text: String, _ others: [String: String] = [:]) -> [NginxProblem] {
     do throws(NginxErrors) {
-        _ = try read(text, others)
+        _ = try nginxModel(text, others)
         return []
     } catch {
         return error.problems
     }
-}
-
-/// The settings of the first location of the first server.
-func settings(_ text: String) throws -> LocationSettings? {
-    try read(text).servers.first?.locations.first?.settings
 }
 
 extension Template {
