@@ -80,7 +80,6 @@ extension NginxReader {
     func serverName(_ directive: NginxDirective, _ scope: inout NginxScope) throws(NginxProblem) {
         for word in directive.arguments {
             scope.server.names.append(try self.serverName(word))
-            scope.server.writtenNames.append(word)
         }
     }
 

@@ -11,7 +11,7 @@ struct NginxReader {
     var problems: [NginxProblem] = []
     var warnings: [NginxConfiguration.Warning] = []
     var workerConnections: Int?
-    var zones: [String: Zone] = [:]
+    var zones: [String: ZoneKind] = [:]
     var zoneUses: [ZoneUse] = []
     var formats: [String: Format] = [:]
     /// Upstreams that a `proxy_pass` with a plain host makes.
@@ -20,11 +20,6 @@ struct NginxReader {
     var sockets: [(server: NginxWord, listens: [NginxScope.Listen], hasCertificate: Bool)] = []
 
     enum ZoneKind { case requests, connections }
-
-    struct Zone {
-        var kind: ZoneKind
-        var bytes: Int
-    }
 
     struct ZoneUse {
         var kind: ZoneKind

@@ -115,7 +115,7 @@ extension NginxReader {
         }
         let name = zone.name.text
         if let other = self.zones[name] {
-            if other.kind != kind {
+            if other != kind {
                 throw NginxProblem(
                     "the shared memory zone \"\(name)\" is already declared for a different use",
                     at: zone.name.place
@@ -123,7 +123,7 @@ extension NginxReader {
             }
             throw NginxProblem("\(directive.name.text) \"\(name)\" is already bound to a key", at: zone.name.place)
         }
-        self.zones[name] = Zone(kind: kind, bytes: zone.bytes)
+        self.zones[name] = kind
         return (name, zone.bytes)
     }
 

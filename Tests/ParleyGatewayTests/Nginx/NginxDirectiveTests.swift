@@ -191,6 +191,14 @@ struct NginxEffect: Sendable, CustomTestStringConvertible {
         for level in 0...2 { #expect(effect.holds(try self.read(effect, level: level, pass: pass)), "level \(level)") }
     }
 
+    /// A field may be sent twice; a default counts only when no field of its name is written.
+    @Test func fieldsThatAreWrittenTwice() throws {
+        let twice = NginxEffect("proxy_set_header Host a; proxy_set_header Host $proxy_host; proxy_set_header B c;") {
+            $0.proxy.setFields.map(\.name) == ["Host", "Host", "B", "Connection"]
+        }
+        #expect(twice.holds(try self.read(twice, level: 1, pass: "proxy_pass http://127.0.0.1:1;")))
+    }
+
     @Test func defaultsAreNginxs() throws {
         let settings = try self.read(nil, level: 0, pass: "proxy_pass http://127.0.0.1:1;")
         #expect(settings == LocationSettings())

@@ -47,6 +47,7 @@ import Testing
         #expect(regex.uri == Template(.text("/b"), .variable(.capture(1))))
         let settings = try self.location("proxy_pass http://$host;").settings
         #expect(settings.proxy.redirects == .off)
+        #expect(try self.location("proxy_pass http://a$request_uri;").settings.proxy.redirects == .off)
         #expect(
             nginxProblems("server { location / { proxy_pass $host; } }").first?.hint == "write the scheme: http://$name"
         )
