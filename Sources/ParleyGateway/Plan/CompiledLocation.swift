@@ -37,6 +37,7 @@ final class CompiledLocation: Sendable {
     let connectionLimiter: ConnectionLimiter
     let connectionKeys: [Template]
     let connectionZones: [ConnectionLimitUse]
+    let connectionZoneNumbers: [Int]
     let authenticators: Authenticators
     /// Sent to the upstream, in this order, before what came from the client.
     let setFields: [Field]
@@ -81,6 +82,10 @@ final class CompiledLocation: Sendable {
         )
         self.connectionKeys = settings.connectionLimits.compactMap { parts.connectionKeys[$0.zone] }
         self.connectionZones = settings.connectionLimits
+        self.connectionZoneNumbers = settings.connectionLimits.map { use in
+            let number = parts.model.connectionZones.firstIndex { $0.name == use.zone }
+            return number.map { parts.model.requestZones.count + $0 } ?? .max
+        }
         self.authenticators = parts.authenticators(settings)
         let isGRPC: Bool
         if case .proxy(let target) = model.action {

@@ -21,7 +21,8 @@ extension Exchange: RequestReceiver {
             if !location.proxy.isRequestBuffering {
                 // Only what has come along with the head; `clientReadCompleted` goes on.
                 self.stream?.readBody()
-            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies {
+            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies
+            {
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()
@@ -106,6 +107,7 @@ extension Exchange: RequestReceiver {
         let upstreamStream = self.upstreamStream
         self.upstreamStream = nil
         upstreamStream?.cancel()
+        self.noteCandidates()
         // nginx counts it as a success: the instance did nothing wrong.
         self.settlePeer(.succeeded)
         self.stream = nil

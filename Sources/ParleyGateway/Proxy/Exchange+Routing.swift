@@ -69,7 +69,9 @@ extension Exchange: RewriteScope {
         case .field(let name):
             let wanted = Array(name.lowercased().utf8)
             for field in self.head.block.fields where Int(field.name.count) == wanted.count {
-                let isSame = zip(self.head.block.view(field.name), wanted).allSatisfy { AccessText.lowercased($0) == $1 }
+                let isSame = zip(self.head.block.view(field.name), wanted).allSatisfy {
+                    AccessText.lowercased($0) == $1
+                }
                 if isSame { values.append(self.head.block.text(field.value)) }
             }
         }
