@@ -33,6 +33,9 @@ extension GatewayError {
             return try body()
         } catch let error as GatewayError {
             throw GatewayError(error.code, "\(place()): \(error.message)")
+        } catch let error as PeerGroupError {
+            // It names its upstream itself.
+            throw GatewayError(.invalidConfiguration, "\(error)")
         } catch let error as TLSProblem {
             throw GatewayError(.unusableFile, "\(place()): \(error)")
         } catch {

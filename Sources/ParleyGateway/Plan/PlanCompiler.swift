@@ -96,20 +96,20 @@ final class PlanCompiler: Sendable {
         case .fixed(let peers) where self.purpose == .routing:
             return try Upstream(model, peers: peers, index: index)
         case .fixed(let peers):
-            return try Upstream(model, peers: try peers.flatMap { try Self.resolved($0, of: model.name) }, index: index)
+            return try Upstream(model, peers: try peers.flatMap(Self.resolved), index: index)
         case .service, .dns:
             return try Upstream(model, peers: [], index: index)
         }
     }
 
     /// One peer for each address of its host, as nginx has them.
-    private static func resolved(_ peer: PeerModel, of upstream: String) throws -> [PeerModel] {
+    private static func resolved(_ peer: PeerModel) throws -> [PeerModel] {
         if IPAddress(peer.host) != nil { return [peer] }
         let addresses = try HostLookup.addresses(of: peer.host, port: peer.port)
         guard !addresses.isEmpty else {
             throw GatewayError(
                 .unknownHost,
-                "host not found in upstream \"\(peer.name)\" (of \(upstream)): is the name right, and does DNS answer?"
+                "host not found in upstream \"\(peer.name)\": is the name right, and does DNS answer?"
             )
         }
         return addresses.map { address in
