@@ -34,8 +34,8 @@ package final class APIKeyAuthenticator: Sendable {
     ) {
         self.file = WatchedFile(path: keys.keyFile, limit: limits.fileBytes) { Self.parse($0) }
         let field = AccessText.lowercased(keys.field)
-        self.field = field
         self.known = KnownField(field.span)
+        self.field = field
         self.time = time
         self.threads = threads
         self.limits = limits
@@ -89,14 +89,6 @@ package final class APIKeyAuthenticator: Sendable {
     }
 
     private static let challenge = AccessChallenge.fixed(Array("ApiKey".utf8))
-    private static let missing = AccessRefusal(
-        status: 401,
-        challenge: APIKeyAuthenticator.challenge,
-        reason: "no API key was sent"
-    )
-    private static let unknown = AccessRefusal(
-        status: 401,
-        challenge: APIKeyAuthenticator.challenge,
-        reason: "the API key is unknown"
-    )
+    private static let missing = AccessRefusal(status: 401, challenge: APIKeyAuthenticator.challenge, reason: "no API key was sent")
+    private static let unknown = AccessRefusal(status: 401, challenge: APIKeyAuthenticator.challenge, reason: "the API key is unknown")
 }

@@ -1,3 +1,5 @@
+package import NIOCore
+
 /// What `allow` and `deny` say to an address.
 package enum AddressDecision: Sendable, Hashable {
     case allowed
@@ -59,6 +61,28 @@ package struct AccessList: Sendable {
         default:
             return self.others
         }
+    }
+
+    package func decision(for address: SocketAddress?) -> AddressDecision {
+        // Where the address stands in the system's structures, the same on all systems.
+        switch address {
+        case .v4: return self.decision(for: address, at: 4, count: 4)
+        case .v6: return self.decision(for: address, at: 8, count: 16)
+        case .unixDomainSocket, nil: return self.others
+        }
+    }
+
+    private func decision(for address: SocketAddress?, at start: Int, count: Int) -> AddressDecision {
+        let decision = address?.withSockAddr { structure, size in
+            let bytes = UnsafeRawBufferPointer(start: structure, count: size)
+            guard start + count <= size else { return self.others }
+            return self.decision(for: UnsafeRawBufferPointer(rebasing: bytes[start..<start + count]))
+        }
+        return decision ?? self.others
+    }
+
+    private func decision(for bytes: UnsafeRawBufferPointer) -> AddressDecision {
+        bytes.withMemoryRebound(to: UInt8.self) { self.decision(for: $0.span) }
     }
 
     private static func number<Number: FixedWidthInteger>(_ bytes: Span<UInt8>, from start: Int) -> Number {

@@ -39,6 +39,9 @@ final class CompiledLocation: Sendable {
     let connectionZones: [ConnectionLimitUse]
     let connectionZoneNumbers: [Int]
     let authenticators: Authenticators
+    let cors: CORSPolicy?
+    let compression: CompressionPolicy?
+    let cookies: CookieRewriter?
     /// Sent to the upstream, in this order, before what came from the client.
     let setFields: [Field]
     /// Of the client, not passed on: set anew, or of the connection.
@@ -86,6 +89,10 @@ final class CompiledLocation: Sendable {
             let number = parts.model.connectionZones.firstIndex { $0.name == use.zone }
             return number.map { parts.model.requestZones.count + $0 } ?? .max
         }
+        self.cors = try settings.cors.map { try CORSPolicy($0) }
+        self.compression = settings.compression.map { CompressionPolicy($0) }
+        let cookies = try CookieRewriter(domains: settings.proxy.cookieDomains, paths: settings.proxy.cookiePaths)
+        self.cookies = cookies.isEmpty ? nil : cookies
         self.authenticators = parts.authenticators(settings)
         let isGRPC: Bool
         if case .proxy(let target) = model.action {

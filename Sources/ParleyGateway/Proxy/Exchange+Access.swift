@@ -6,6 +6,16 @@ extension Exchange {
     func authorize() {
         self.phase = .routing
         guard let location = self.location else { return }
+        if let cors = location.cors {
+            switch cors.outcome(for: self.head) {
+            case .none: break
+            case .actual(let fields): self.corsFields = fields
+            case .preflight(let fields):
+                // Browsers ask without credentials, so nothing is asked of them.
+                self.corsFields = fields
+                return self.respond(204, text: ByteBuffer())
+            }
+        }
         let isOpen = location.access.isEmpty && location.authenticators.isEmpty
         if isOpen { return self.serve() }
         let address = location.access.decision(for: self.client.bytes.span)

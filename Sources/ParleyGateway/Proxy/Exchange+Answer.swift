@@ -90,7 +90,7 @@ extension Exchange {
             type = "text/html"
             body = ErrorBody.html(status, product: GatewayProduct.name(self.location?.settings.showsVersion ?? true))
         }
-        self.answer(visible, type: type, body: body ?? ByteBuffer(), closes: closes)
+        self.answer(visible, type: body == nil ? "" : type, body: body ?? ByteBuffer(), closes: closes)
     }
 
     func redirect(_ status: UInt16, to location: ByteBuffer) {
@@ -129,7 +129,7 @@ extension Exchange {
         if status != 204 {
             head.block.bytes.reserveCapacity(minimumWritableBytes: 64)
             if let type {
-                head.block.append("Content-Type", type, .contentType)
+                if type.utf8CodeUnitCount > 0 { head.block.append("Content-Type", type, .contentType) }
             } else {
                 head.block.append("Content-Type", self.typeOfPath, .contentType)
             }
@@ -147,6 +147,8 @@ extension Exchange {
             head.block.append(name: "WWW-Authenticate".utf8, value: challenge, known: .wwwAuthenticate)
         }
         self.appendAddedFields(to: &head.block, status: status)
+        if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
+        let body = self.compressed(body, &head)
         self.sentFields = head.block
         let isEnd = self.head.method == .head || !hasBody || body.readableBytes == 0
         if !isEnd { self.bodyBytesSent = body.readableBytes }
@@ -173,6 +175,37 @@ extension Exchange {
         case "jpg": return "image/jpeg"
         default: return usual
         }
+    }
+
+    /// The whole body of an answer of the gateway's own.
+    private func compressed(_ body: ByteBuffer, _ head: inout ResponseHead) -> ByteBuffer {
+        guard self.prepareCompression(&head), let encoder = self.encoder else { return body }
+        self.encoder = nil
+        do throws(GzipError) {
+            var output = try encoder.write(body) ?? ByteBuffer()
+            let rest = try encoder.finish()
+            output.writeImmutableBuffer(rest)
+            return output
+        } catch {
+            // Out of memory: the head already says that it is compressed.
+            return ByteBuffer()
+        }
+    }
+
+    /// Whether the body goes through ``encoder`` from now on; the head says so.
+    func prepareCompression(_ head: inout ResponseHead) -> Bool {
+        guard let policy = self.location?.compression else { return false }
+        let outcome = policy.outcome(request: self.head, response: head)
+        guard outcome == .compressed else {
+            policy.apply(outcome, to: &head, clientVersion: self.head.version)
+            return false
+        }
+        var length: Int64?
+        if case .length(let known) = head.framing { length = known }
+        guard let encoder = try? GzipEncoder(level: policy.level, length: length) else { return false }
+        policy.apply(outcome, to: &head, clientVersion: self.head.version)
+        self.encoder = encoder
+        return true
     }
 
     // MARK: - Fields

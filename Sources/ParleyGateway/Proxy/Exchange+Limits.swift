@@ -12,6 +12,9 @@ extension Exchange {
     func limitRequests() {
         if let probe { return self.conclude(probe) }
         guard let location = self.location else { return }
+        if let rules = location.settings.realIP, rules != self.server?.outside.settings.realIP {
+            self.findRealAddress(rules)
+        }
         guard !location.requestLimiter.isEmpty, !self.isLimited else { return self.limitConnections() }
         self.isLimited = true
         let verdict = location.requestLimiter.check(now: self.worker.milliseconds) { index in

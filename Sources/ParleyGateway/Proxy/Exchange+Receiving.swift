@@ -18,11 +18,13 @@ extension Exchange: RequestReceiver {
             self.heldBody.append(body)
             self.heldBytes += body.readableBytes
             self.worker.heldBytes += body.readableBytes
-            if !location.proxy.isRequestBuffering {
+            if !self.holdsBody(location), self.heldBytes < location.settings.bodyBufferSize {
                 // Only what has come along with the head; `clientReadCompleted` goes on.
                 self.stream?.readBody()
-            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies
-            {
+            } else if !self.holdsBody(location) {
+                self.isStreamingBody = true
+                self.attempt()
+            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies {
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()
@@ -66,7 +68,7 @@ extension Exchange: RequestReceiver {
     }
 
     func clientReadCompleted() {
-        guard self.phase == .collecting, let location, !location.proxy.isRequestBuffering else { return }
+        guard self.phase == .collecting, let location, !self.holdsBody(location) else { return }
         self.isStreamingBody = true
         self.attempt()
     }
@@ -180,6 +182,8 @@ extension Exchange: ResponseReceiver {
             head.status = self.errorStatus
             head.reason = .empty
         }
+        if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
+        if self.location?.compression != nil { _ = self.prepareCompression(&head) }
         self.status = head.status
         self.isOwnAnswer = false
         self.phase = .answering
@@ -212,9 +216,17 @@ extension Exchange: ResponseReceiver {
     func received(answer body: ByteBuffer) {
         guard self.phase == .answering || self.phase == .tunnel, let stream = self.stream, let location = self.location
         else { return }
-        self.bodyBytesSent += body.readableBytes
         self.attempts[self.attempts.count - 1].bytesReceived += body.readableBytes
-        stream.write(body)
+        var body = body
+        if let encoder {
+            do throws(GzipError) {
+                body = try encoder.write(body, flushes: !location.proxy.isBuffering) ?? ByteBuffer()
+            } catch {
+                return self.breakAnswer("\(error)")
+            }
+        }
+        self.bodyBytesSent += body.readableBytes
+        if body.readableBytes > 0 { stream.write(body) }
         // Written to a connection that has just broken, it may be over.
         guard self.stream === stream else { return }
         if stream.isWritable {
@@ -231,6 +243,15 @@ extension Exchange: ResponseReceiver {
         self.upstreamStream = nil
         self.attempts[self.attempts.count - 1].ended = .now()
         self.settlePeer(.succeeded)
+        if let encoder, self.head.method != .head {
+            do throws(GzipError) {
+                let rest = try encoder.finish()
+                self.bodyBytesSent += rest.readableBytes
+                stream.write(rest)
+            } catch {
+                return self.breakAnswer("\(error)")
+            }
+        }
         let head = self.upstreamHead
         // Who has not said so may not know what to do with them (RFC 9110, section 6.5.1).
         let takesTrailers = trailers != nil && self.head.block.first(.te) != nil
@@ -241,6 +262,19 @@ extension Exchange: ResponseReceiver {
         } else {
             stream.end(trailers: takesTrailers ? trailers : nil)
         }
+    }
+
+    /// The head is with the client, and the body cannot be completed.
+    private func breakAnswer(_ why: String) {
+        self.flags.insert(.internalError)
+        self.why = why
+        let upstreamStream = self.upstreamStream
+        self.upstreamStream = nil
+        upstreamStream?.cancel()
+        self.settlePeer(.notCounted)
+        let stream = self.stream
+        self.finish()
+        stream?.abort(.answerBroken)
     }
 
     func failed(_ failure: UpstreamFailure) {

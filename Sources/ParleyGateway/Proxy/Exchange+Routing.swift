@@ -58,7 +58,7 @@ extension Exchange: RewriteScope {
         self.locate()
     }
 
-    private func findRealAddress(_ rules: RealIP) {
+    func findRealAddress(_ rules: RealIP) {
         guard let connection = self.connection, let peer = IPAddress(bytes: connection.client.bytes).ifWhole else {
             return
         }

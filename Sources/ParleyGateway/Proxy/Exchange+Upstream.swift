@@ -27,10 +27,16 @@ extension Exchange {
         self.triesLeft = upstream.group.tries
         if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
         if !location.proxy.passesRequestBody { self.isBodyComplete = true }
-        let isStreamed = !location.proxy.isRequestBuffering && self.head.version == .http2
+        let isStreamed = !self.holdsBody(location) && self.head.version == .http2
         guard !self.isBodyComplete, !isStreamed else { return self.attempt() }
         self.phase = .collecting
         self.stream?.readBody()
+    }
+
+    /// Whether the body is read as a whole before an instance is asked. HTTP/1.0 cannot be told that its length is not
+    /// known yet.
+    func holdsBody(_ location: CompiledLocation) -> Bool {
+        location.proxy.isRequestBuffering || (self.head.framing == .chunked && location.proxy.version == .http10)
     }
 
     /// One try at an instance: the balancer's next, over a connection that rests or a new one.

@@ -57,6 +57,8 @@ final class Exchange {
     var isOwnAnswer = true
     var redirectLocation: ByteBuffer?
     var challenge: [UInt8]?
+    var corsFields: [CORSPolicy.Field] = []
+    var encoder: GzipEncoder?
 
     // The upstream.
     var upstream: Upstream?
@@ -141,6 +143,8 @@ final class Exchange {
         self.isOwnAnswer = true
         self.redirectLocation = nil
         self.challenge = nil
+        self.corsFields.removeAll(keepingCapacity: true)
+        self.encoder = nil
         self.upstream = nil
         self.proxyHost = ByteBuffer()
         self.tried = PeerSet()

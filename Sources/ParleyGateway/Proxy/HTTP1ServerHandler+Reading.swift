@@ -32,7 +32,7 @@ extension HTTP1ServerHandler {
             self.keepsAlive = false
             let known = self.scanner.known
             self.begin(RequestHead(method: known.method, version: known.version, keepsAlive: false))
-            self.acceptor.refuse(refusal, stream: self)
+            self.acceptor.refuse(refusal, method: known.method, stream: self)
             return true
         case .head(let head, let consumed):
             self.timer.clear()

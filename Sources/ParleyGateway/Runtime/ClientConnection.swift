@@ -158,8 +158,8 @@ final class ClientConnection: RequestAcceptor {
         return exchange
     }
 
-    func refuse(_ refusal: HeadRefusal, stream: any ClientStream) {
-        let exchange = self.begin(RequestHead(keepsAlive: false), stream: stream)
+    func refuse(_ refusal: HeadRefusal, method: Method, stream: any ClientStream) {
+        let exchange = self.begin(RequestHead(method: method, keepsAlive: false), stream: stream)
         exchange.server = self.socket.fallback
         exchange.location = self.socket.fallback.outside
         let flags: ResponseFlags = refusal == .headTooLarge ? .invalidHeader : .clientProtocolError

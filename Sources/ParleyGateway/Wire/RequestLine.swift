@@ -9,6 +9,12 @@ struct RequestLine {
     var version: HTTPVersion
     var form: TargetForm
 
+    static func method(_ bytes: Span<UInt8>, from start: Int, to newline: Int) -> Method {
+        var index = start
+        while index < newline, ByteKind.of(bytes[index]).contains(.method) { index += 1 }
+        return Method(bytes.extracting(start..<index))
+    }
+
     static func read(_ bytes: Span<UInt8>, from start: Int, to newline: Int) throws(HeadRefusal) -> RequestLine {
         var end = newline
         if end > start, bytes[end - 1] == 0x0D { end -= 1 }

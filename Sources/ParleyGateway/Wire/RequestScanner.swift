@@ -117,6 +117,8 @@ package struct RequestScanner {
         // Empty lines before a request: some clients end a body with one too many.
         if start == end { return }
         guard self.allowance.take(end + 1 - self.lineStart) else { throw .lineTooLong }
+        // Even a line that is refused says whether a body may follow the answer.
+        self.head.method = RequestLine.method(bytes, from: start, to: end)
         let line = try RequestLine.read(bytes, from: start, to: end)
         self.head.method = line.method
         self.head.methodName = line.methodName
