@@ -26,10 +26,15 @@ package struct CompressionPolicy: Sendable {
     package var level: Int { self.rules.level }
 
     package func outcome(request: RequestHead, response: ResponseHead) -> Outcome {
-        guard request.method != .head, response.framing != .none,
+        guard request.method == .head || response.framing != .none,
             response.status == 200 || response.status == 403 || response.status == 404,
             response.block.first(.contentEncoding).map({ $0.value.isEmpty }) ?? true
         else { return .none }
+        if request.method == .head, let field = response.block.first(.contentLength),
+            let length = Int64(response.block.text(field.value)), length < Int64(self.rules.minLength)
+        {
+            return .none
+        }
         if case .length(let length) = response.framing, length < Int64(self.rules.minLength) { return .none }
         guard self.hasType(response.block) else { return .none }
         guard let field = request.block.first(.acceptEncoding),

@@ -54,7 +54,8 @@ final class CompiledLocation: Sendable {
     let upstreamURI: UpstreamURI?
     let redirects: RedirectRewriter?
     let timing: ClientTiming
-    let writesDefaultAnswers: Bool
+    /// Whether the length of a body is told in the usual way; not when a rule sets it, or no body is passed on.
+    let writesLength: Bool
 
     var settings: LocationSettings { self.model.settings }
     var proxy: ProxySettings { self.model.settings.proxy }
@@ -132,7 +133,8 @@ final class CompiledLocation: Sendable {
             keepaliveTime: settings.keepaliveTime,
             ignoresAbort: settings.proxy.ignoresClientAbort
         )
-        self.writesDefaultAnswers = parts.model.errorFormat == .html
+        self.writesLength = settings.proxy.passesRequestBody
+            && !settings.proxy.setFields.contains { $0.name.lowercased() == "content-length" }
     }
 
     private static func setFields(

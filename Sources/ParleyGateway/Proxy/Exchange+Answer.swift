@@ -72,7 +72,7 @@ extension Exchange {
 
     private func answerPage(_ status: UInt16) {
         let visible = ErrorBody.visible(status)
-        let closes = [400, 413, 414, 494, 495, 496, 497, 500, 501].contains(status)
+        let closes = self.closesAfter || [400, 413, 414, 494, 495, 496, 497, 500, 501].contains(status)
         let body: ByteBuffer?
         let type: StaticString
         if self.plan.model.errorFormat == .problem {
@@ -196,7 +196,7 @@ extension Exchange {
     func prepareCompression(_ head: inout ResponseHead) -> Bool {
         guard let policy = self.location?.compression else { return false }
         let outcome = policy.outcome(request: self.head, response: head)
-        guard outcome == .compressed else {
+        guard outcome == .compressed, self.head.method != .head else {
             policy.apply(outcome, to: &head, clientVersion: self.head.version)
             return false
         }
@@ -210,10 +210,13 @@ extension Exchange {
 
     // MARK: - Fields
 
-    func appendStandardFields(to block: inout FieldBlock) {
+    /// - Parameter hidden: Of an answer that is passed on: what is taken out of it, and said by the gateway instead.
+    func appendStandardFields(to block: inout FieldBlock, hidden: FieldNameSet? = nil) {
         let settings = self.location?.settings
-        block.append("Server", GatewayProduct.name(settings?.showsVersion ?? true), .server)
-        block.append(name: "Date".utf8, value: self.worker.date, known: .date)
+        if hidden?.contains(.server) ?? true {
+            block.append("Server", GatewayProduct.name(settings?.showsVersion ?? true), .server)
+        }
+        if hidden?.contains(.date) ?? true { block.append(name: "Date".utf8, value: self.worker.date, known: .date) }
         if self.location?.proxy.carriesContext ?? false {
             block.append("X-Request-ID", self.ensureRequestID().text, .xRequestID)
         }
@@ -224,6 +227,10 @@ extension Exchange {
         let isUsual = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308].contains(status)
         for added in location.addedFields where isUsual || added.isAlways {
             let value = added.field.value.evaluated(in: self)
+            if added.field.known == .etag || added.field.known == .lastModified {
+                // Of these there is one.
+                block.fields.removeAll { $0.known == added.field.known }
+            }
             guard value.readableBytes > 0 else { continue }
             block.append(name: added.field.name, value: value.readableBytesView, known: added.field.known)
         }

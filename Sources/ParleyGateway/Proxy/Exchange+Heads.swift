@@ -27,7 +27,7 @@ extension Exchange {
             head.methodName = ByteRange(start: start, count: block.bytes.readableBytes - start)
         }
         for field in location.setFields { self.append(field, to: &block) }
-        self.appendFraming(head.framing, to: &block)
+        if location.writesLength { self.appendFraming(head.framing, to: &block) }
         if location.proxy.carriesContext { self.appendContext(to: &block) }
         for field in self.identity?.fields ?? [] {
             block.append(name: field.name, value: field.value, known: KnownField(field.name.span))
@@ -165,7 +165,7 @@ extension Exchange {
         }
         if let redirects = location.redirects { self.rewrite(&head.block, redirects) }
         if let cookies = location.cookies { self.rewrite(&head.block, cookies) }
-        self.appendStandardFields(to: &head.block)
+        self.appendStandardFields(to: &head.block, hidden: hidden)
         self.appendAddedFields(to: &head.block, status: self.errorStatus > 0 ? self.errorStatus : head.status)
         return head
     }

@@ -143,7 +143,7 @@ extension Exchange: ResponseReceiver {
             stream?.cancel()
             return self.tryAnother(reason, status: head.status, hasSent: true, why: "answered \(head.status)")
         }
-        if location.proxy.interceptsErrors, head.status >= 300, !self.isErrorPage,
+        if location.proxy.interceptsErrors, head.status >= 300,
             location.settings.errorPages.contains(where: { $0.statuses.contains(Int(head.status)) })
         {
             let stream = self.upstreamStream

@@ -47,6 +47,7 @@ extension Exchange: RewriteScope {
         }
         if let rules = server.outside.settings.realIP { self.findRealAddress(rules) }
         if self.head.method == .trace || self.head.method == .connect {
+            self.closesAfter = true
             return self.fail(405, .clientProtocolError, "\(self.head.method) is not forwarded")
         }
         if !server.rewrites.isEmpty,
@@ -125,6 +126,8 @@ extension Exchange: RewriteScope {
         guard limit > 0, case .length(let length) = self.head.framing else { return false }
         return length > limit
     }
+
+    func willRespond(_ status: Int) { self.status = UInt16(clamping: status) }
 
     /// Carries out what rewrite rules have decided; `true` when nothing has been.
     func goesOn(_ result: RewriteResult) -> Bool {

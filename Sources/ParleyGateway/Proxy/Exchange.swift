@@ -55,6 +55,7 @@ final class Exchange {
     var bodyBytesSent = 0
     var bodyBytesReceived = 0
     var isOwnAnswer = true
+    var closesAfter = false
     var redirectLocation: ByteBuffer?
     var challenge: [UInt8]?
     var corsFields: [CORSPolicy.Field] = []
@@ -141,6 +142,7 @@ final class Exchange {
         self.bodyBytesSent = 0
         self.bodyBytesReceived = 0
         self.isOwnAnswer = true
+        self.closesAfter = false
         self.redirectLocation = nil
         self.challenge = nil
         self.corsFields.removeAll(keepingCapacity: true)

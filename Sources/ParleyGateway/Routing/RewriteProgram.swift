@@ -171,6 +171,7 @@ extension RewriteProgram {
                 default: return .respond(status: response.status, text: nil)
                 }
             }
+            self.scope.willRespond(response.status)
             let text = template.evaluated(in: self.scope)
             guard text.readableBytes <= RewriteState.maxValueSize else { return .failed(.valueTooLong) }
             switch response.status {

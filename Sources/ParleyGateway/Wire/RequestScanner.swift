@@ -24,6 +24,8 @@ package struct RequestScanner {
     private var lengths = 0
     private var codings = 0
     private var hosts = 0
+    /// Which fields have come, a bit for each.
+    private var seen: UInt64 = 0
 
     package init(_ limits: ScanLimits) {
         self.limits = limits
@@ -49,6 +51,7 @@ package struct RequestScanner {
         self.lengths = 0
         self.codings = 0
         self.hosts = 0
+        self.seen = 0
     }
 
     /// - Parameter buffer: all bytes of the head that have come, from its reader index on. Between two calls it may
@@ -130,7 +133,16 @@ package struct RequestScanner {
         self.hasLine = true
     }
 
+    /// What nginx takes once only: of two, programs take different ones.
+    private static let unique: UInt64 = [
+        KnownField.authorization, .contentRange, .expect, .ifMatch, .ifModifiedSince, .ifNoneMatch, .ifRange,
+        .ifUnmodifiedSince,
+    ].reduce(0) { $0 | 1 << UInt64($1.rawValue) }
+
     private mutating func add(_ field: FieldBlock.Field, _ bytes: Span<UInt8>) throws(HeadRefusal) {
+        let bit = 1 &<< UInt64(field.known.rawValue) as UInt64
+        if Self.unique & self.seen & bit != 0 { throw .malformed("two fields \(field.known.name)") }
+        self.seen |= bit
         switch field.known {
         case .host:
             self.hosts += 1
@@ -174,7 +186,7 @@ package struct RequestScanner {
         guard self.lengths == 0 || self.codings == 0 else {
             throw .malformed("Content-Length and Transfer-Encoding at once")
         }
-        if self.head.version == .http11, self.hosts == 0, self.head.authority.isEmpty {
+        if self.head.version == .http11, self.hosts == 0 {
             throw .malformed("no Host field")
         }
         if !self.head.upgrade.isEmpty {
