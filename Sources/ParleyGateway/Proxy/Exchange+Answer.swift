@@ -146,6 +146,7 @@ extension Exchange {
         if let challenge = self.challenge, status == 401 {
             head.block.append(name: "WWW-Authenticate".utf8, value: challenge, known: .wwwAuthenticate)
         }
+        self.sentFields = head.block
         self.appendAddedFields(to: &head.block, status: status)
         if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
         let body = self.compressed(body, &head)

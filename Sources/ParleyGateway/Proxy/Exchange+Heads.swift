@@ -166,6 +166,7 @@ extension Exchange {
         if let redirects = location.redirects { self.rewrite(&head.block, redirects) }
         if let cookies = location.cookies { self.rewrite(&head.block, cookies) }
         self.appendStandardFields(to: &head.block, hidden: hidden)
+        if !location.addedFields.isEmpty { self.sentFields = head.block }
         self.appendAddedFields(to: &head.block, status: self.errorStatus > 0 ? self.errorStatus : head.status)
         return head
     }

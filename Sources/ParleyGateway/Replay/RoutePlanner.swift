@@ -55,6 +55,11 @@ package final class RoutePlanner: Sendable {
         guard let worker = self.worker.worker, let socket = self.socket(for: request, worker.regexes) else {
             return ReplayOutcome(server: "")
         }
+        let server = String(decoding: socket.fallback.name, as: UTF8.self)
+        // No request line has these; a line end would make another request of it.
+        guard (request.method + request.target).utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+            return ReplayOutcome(server: server, status: 400)
+        }
         var buffer = ByteBuffer()
         // Who has no host speaks HTTP/1.0, where it may be left out.
         buffer.writeString("\(request.method) \(request.target) HTTP/1.\(request.host.isEmpty ? 0 : 1)\r\n")
@@ -63,7 +68,6 @@ package final class RoutePlanner: Sendable {
         Self.write("Referer", request.referer ?? "", into: &buffer)
         buffer.writeStaticString("\r\n")
         var scanner = RequestScanner(socket.fallback.scanLimits)
-        let server = String(decoding: socket.fallback.name, as: UTF8.self)
         switch scanner.scan(buffer) {
         case .incomplete: return ReplayOutcome(server: server, status: 400)
         case .refused(let refusal): return ReplayOutcome(server: server, status: refusal.status)

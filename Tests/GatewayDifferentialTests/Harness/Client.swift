@@ -7,6 +7,11 @@ struct Observation: Sendable, Equatable {
     var received: [Received] = []
     /// The connection that goes on from exchange to exchange was closed after this one, without a word.
     var closedSilently = false
+
+    /// A scenario that lets nginx say nothing at all tests the patience of the harness.
+    var waitedInVain: Bool {
+        self.answers.contains { $0.ending == .hangs && $0.head == nil && $0.rest.isEmpty }
+    }
 }
 
 /// Plays exchanges against one gateway, on a thread of its own: its reads wait.

@@ -47,6 +47,11 @@ enum Match {
             defer { upstreams.stop() }
             let (expected, _) = try await Self.observations(.nginx, scenario, upstreams)
             let (seen, log) = try await Self.observations(subject, other, upstreams)
+            for (exchange, observation) in zip(scenario.exchanges, expected) where observation.waitedInVain {
+                throw TestSupportError(
+                    "\(scenario.name): nginx does not answer '\(exchange.label)': write it otherwise"
+                )
+            }
             var found: [Found] = []
             for (exchange, pair) in zip(scenario.exchanges, zip(expected, seen)) {
                 let differences = Comparison(exchange, nginx: pair.0, subject: pair.1).differences

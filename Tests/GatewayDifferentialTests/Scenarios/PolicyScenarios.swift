@@ -50,8 +50,9 @@ enum PolicyScenarios {
             [
                 Exchange(
                     "eight at once",
-                    (1...8).map { .send($0, Request.get("/").bytes) } + (1...8).map { .answer($0) },
-                    comparing: []
+                    // The pauses keep them in order; all are there long before the first of those that wait goes on.
+                    (1...8).flatMap { [.send($0, Request.get("/\($0)").bytes), .pause(milliseconds: 5)] }
+                        + (1...8).map { .answer($0) }
                 ), Self.wait, Self.wait, Self.burst("four in a row", 4, "/"),
             ]
         ),

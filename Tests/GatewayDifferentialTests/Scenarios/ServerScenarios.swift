@@ -125,8 +125,8 @@ enum ServerScenarios {
     private static func guideRequests(_ count: Int) -> [Exchange] {
         var variants = Variants(seed: 77)
         let scripts = [
-            "say", "say", "say", "say", "say", "chunked", "no-content", "fields", "status-500", "status-503",
-            "status-404", "closes",
+            "say", "say", "say", "say", "say", "chunked", "no-content", "fields", "say", "say", "say", "chunked", "say",
+            "say", "status-500", "status-503", "status-404", "closes",
         ]
         let targets = Variants.spellings(["/api/users/", "/api/orders/", "/api/users/123", "/api/users", "/api/other"])
         return (0..<count).map { number in

@@ -29,7 +29,7 @@ import Testing
                         let status = await gateway.runtime.status()
                         #expect(status.isDraining && status.connections == 1)
                         await #expect(throws: (any Error).self) {
-                            _ = try await request("GET", "/wait", at: gateway.endpoint)
+                            try await RawConnection.with(gateway.endpoint) { _ in }
                         }
                         gate.open()
                         let answer = try #require(try await tasks.next())
