@@ -37,6 +37,7 @@ final class CompiledLocation: Sendable {
     let connectionLimiter: ConnectionLimiter
     let connectionKeys: [Template]
     let connectionZones: [ConnectionLimitUse]
+    let connectionZoneNumbers: [Int]
     let authenticators: Authenticators
     let cors: CORSPolicy?
     let compression: CompressionPolicy?
@@ -85,6 +86,10 @@ final class CompiledLocation: Sendable {
         )
         self.connectionKeys = settings.connectionLimits.compactMap { parts.connectionKeys[$0.zone] }
         self.connectionZones = settings.connectionLimits
+        self.connectionZoneNumbers = settings.connectionLimits.map { use in
+            let number = parts.model.connectionZones.firstIndex { $0.name == use.zone }
+            return number.map { parts.model.requestZones.count + $0 } ?? .max
+        }
         self.cors = try settings.cors.map { try CORSPolicy($0) }
         self.compression = settings.compression.map { CompressionPolicy($0) }
         let cookies = try CookieRewriter(domains: settings.proxy.cookieDomains, paths: settings.proxy.cookiePaths)

@@ -25,6 +25,8 @@ final class GatewayPlan: Sendable {
     let requestZones: [String: RequestZone]
     let connectionZones: [String: ConnectionZone]
     let keySeed: LimitKeySeed
+    /// The access logs that it names.
+    let logs: Set<Int>
 
     init(_ model: GatewayModel, generation: Int, parts: PlanParts) throws {
         self.model = model
@@ -34,7 +36,9 @@ final class GatewayPlan: Sendable {
         self.connectionZones = parts.connectionZones
         self.keySeed = parts.keySeed
         var maps: [String: MapTable] = [:]
-        for map in model.maps { maps[map.variable] = try MapTable(map) }
+        for map in model.maps {
+            maps[map.variable] = try GatewayError.placed("map $\(map.variable)") { try MapTable(map) }
+        }
         self.maps = maps
         var nextIndex = 0
         var servers: [CompiledServer] = []
@@ -53,7 +57,8 @@ final class GatewayPlan: Sendable {
             upstreams: model.upstreams.map(\.name),
             zones: model.requestZones.map(\.name) + model.connectionZones.map(\.name)
         )
-        self.sockets = try Self.sockets(servers, parts.time)
+        self.logs = Set(parts.logNumbers.values)
+        self.sockets = try Self.sockets(servers, parts)
     }
 
     /// One entry for each server; one without a certificate shows that of the socket's default, as in nginx.
@@ -76,7 +81,7 @@ final class GatewayPlan: Sendable {
         )
     }
 
-    private static func sockets(_ servers: [CompiledServer], _ time: any TimeSource) throws -> [Socket] {
+    private static func sockets(_ servers: [CompiledServer], _ parts: PlanParts) throws -> [Socket] {
         var order: [String] = []
         var groups: [String: [(server: CompiledServer, listen: ListenModel)]] = [:]
         for server in servers {
@@ -101,16 +106,18 @@ final class GatewayPlan: Sendable {
                 listen.hasHTTP2 = listen.hasHTTP2 || member.listen.hasHTTP2
                 listen.hasProxyProtocol = listen.hasProxyProtocol || member.listen.hasProxyProtocol
             }
-            let certificates =
-                listen.isTLS
-                ? try Self.certificates(members.map(\.server.model), listen, fallback, time) : nil
-            return Socket(
-                listen: listen,
-                servers: members.map(\.server),
-                table: try ServerTable(indexed, fallback: fallback),
-                fallback: members[fallback].server,
-                certificates: certificates
-            )
+            return try GatewayError.placed("listen \(key)") { [listen] in
+                let certificates =
+                    listen.isTLS && parts.purpose != .routing
+                    ? try Self.certificates(members.map(\.server.model), listen, fallback, parts.time) : nil
+                return Socket(
+                    listen: listen,
+                    servers: members.map(\.server),
+                    table: try ServerTable(indexed, fallback: fallback),
+                    fallback: members[fallback].server,
+                    certificates: certificates
+                )
+            }
         }
     }
 }
@@ -118,6 +125,7 @@ final class GatewayPlan: Sendable {
 /// What the compiled parts of a plan share, and what is taken over from the plan before.
 struct PlanParts: Sendable {
     let model: GatewayModel
+    var purpose = PlanCompiler.Purpose.running
     var upstreams: [String: Upstream] = [:]
     var requestZones: [String: RequestZone] = [:]
     var requestKeys: [String: Template] = [:]

@@ -57,7 +57,7 @@ extension Exchange {
         }
     }
 
-    private func refuse(_ refusal: AccessRefusal) {
+    func refuse(_ refusal: AccessRefusal) {
         let isByAddress = refusal.status == 403 && refusal.challenge == .none
         var realm = ByteBuffer()
         self.location?.settings.basicAuth?.realm.write(into: &realm, scope: self)

@@ -10,6 +10,7 @@ extension Exchange {
 
     /// `limit_req`, once for a request.
     func limitRequests() {
+        if let probe { return self.conclude(probe) }
         guard let location = self.location else { return }
         if let rules = location.settings.realIP, rules != self.server?.outside.settings.realIP {
             self.findRealAddress(rules)
@@ -33,13 +34,31 @@ extension Exchange {
     }
 
     private func noteZones(_ verdict: RequestVerdict, _ location: CompiledLocation) {
-        guard let limit = verdict.limit else { return }
+        // A reload may have given the numbers to others.
+        guard let limit = verdict.limit, self.plan === self.worker.plan else { return }
         let zone = location.requestZoneNumbers[limit]
         guard zone < self.worker.metrics.zones.count else { return }
         switch verdict.outcome {
         case .passed: self.worker.metrics.zones[zone].passed &+= 1
         case .delayed: self.worker.metrics.zones[zone].delayed &+= 1
         case .rejected: self.worker.metrics.zones[zone].rejected &+= 1
+        }
+    }
+
+    /// One that is rejected counts there only: the zones before it have given back what they took.
+    private func noteZones(_ verdict: ConnectionLimiter.Verdict, _ location: CompiledLocation) {
+        guard self.plan === self.worker.plan else { return }
+        switch verdict {
+        case .unlimited: break
+        case .passed:
+            for zone in location.connectionZoneNumbers where zone < self.worker.metrics.zones.count {
+                self.worker.metrics.zones[zone].passed &+= 1
+            }
+        case .rejected(let index, _):
+            guard index < location.connectionZoneNumbers.count else { return }
+            let zone = location.connectionZoneNumbers[index]
+            guard zone < self.worker.metrics.zones.count else { return }
+            self.worker.metrics.zones[zone].rejected &+= 1
         }
     }
 
@@ -74,6 +93,7 @@ extension Exchange {
         let verdict = location.connectionLimiter.take(&self.connectionLease) { index in
             self.key(location.connectionKeys[index])
         }
+        self.noteZones(verdict, location)
         guard case .rejected(let index, let isDryRun) = verdict, !isDryRun else { return self.authorize() }
         let use = location.connectionZones[index]
         self.limitState = ExchangeRecord.LimitState(

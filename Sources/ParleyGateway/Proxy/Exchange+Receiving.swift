@@ -110,6 +110,7 @@ extension Exchange: RequestReceiver {
         let upstreamStream = self.upstreamStream
         self.upstreamStream = nil
         upstreamStream?.cancel()
+        self.noteCandidates()
         // nginx counts it as a success: the instance did nothing wrong.
         self.settlePeer(.succeeded)
         self.stream = nil

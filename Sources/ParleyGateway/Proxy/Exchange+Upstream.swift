@@ -18,6 +18,7 @@ extension Exchange {
         guard let upstream = self.upstream else { return self.fail(502, .noneHealthy, "no upstream") }
         if let circuit = upstream.group.circuit {
             guard circuit.take(.request) else {
+                self.worker.counters(of: upstream).totals.overflows &+= 1
                 return self.fail(503, .overflow, "as many requests to \(upstream.model.name) at once as allowed")
             }
             self.holdsCircuit = true
@@ -42,6 +43,8 @@ extension Exchange {
     func attempt() {
         guard let upstream = self.upstream, let location = self.location else { return }
         let key = self.balancingKey(upstream)
+        // Of the first attempt they are noted when it fails; most do not.
+        let candidates = self.attempts.isEmpty ? [] : self.candidates(of: upstream, picked: nil)
         let peer = upstream.group.pick(
             tried: &self.tried,
             key: key.readableBytesUInt8Span,
@@ -49,10 +52,11 @@ extension Exchange {
             chance: self.worker.chance()
         )
         guard let peer else {
+            self.worker.counters(of: upstream).totals.noneAvailable &+= 1
             return self.fail(502, .noneHealthy, "no live instance of \(upstream.model.name)")
         }
         self.peer = peer
-        self.attempts.append(AttemptNote(peer: peer, began: .now()))
+        self.attempts.append(AttemptNote(peer: peer, began: .now(), candidates: candidates))
         if location.proxy.version == .http2 { return self.attemptHTTP2(peer, upstream, location) }
         if let idle = self.worker.pool(upstream, location).takeIdle(peer) {
             self.attempts[self.attempts.count - 1].isReused = true
@@ -181,6 +185,7 @@ extension Exchange {
     func tryAnother(_ reason: NextUpstream.Reason, status: UInt16, hasSent: Bool, why: String) {
         guard let location = self.location else { return }
         let isHarmless = reason == .http403 || reason == .http404
+        self.noteCandidates()
         self.settlePeer(isHarmless ? .succeeded : .failed)
         self.triesLeft -= 1
         self.upstreamStream = nil
@@ -207,7 +212,10 @@ extension Exchange {
             return .timeExhausted
         }
         if let circuit = self.upstream?.group.circuit {
-            guard circuit.take(.retry) else { return .budget }
+            guard circuit.take(.retry) else {
+                if let upstream { self.worker.counters(of: upstream).totals.overflows &+= 1 }
+                return .budget
+            }
             // Counted from the decision to the next failure or answer; that it was taken at all is what is limited.
             circuit.give(.retry)
         }
@@ -217,6 +225,7 @@ extension Exchange {
     /// Tells the balancer how the attempt ended, once.
     func settlePeer(_ outcome: PeerOutcome) {
         guard let peer = self.peer, let upstream = self.upstream, let note = self.attempts.last else { return }
+        if outcome != .succeeded { self.noteCandidates() }
         self.peer = nil
         let latency = note.firstByte.map { ($0 - note.began).nanoseconds / 1_000 }
         let answer: AnswerClass
@@ -226,6 +235,13 @@ extension Exchange {
         case 0: answer = outcome == .failed ? .gatewayFailure : .good
         default: answer = .good
         }
-        upstream.group.finish(peer, outcome, answer: answer, latency: latency, now: self.worker.milliseconds)
+        let isEjected = upstream.group.finish(
+            peer,
+            outcome,
+            answer: answer,
+            latency: latency,
+            now: self.worker.milliseconds
+        )
+        if isEjected { self.worker.counters(of: upstream).totals.ejections &+= 1 }
     }
 }

@@ -79,6 +79,8 @@ final class Exchange {
     var isUpstreamPaused = false
     var mapDepth = 0
     var holdsCircuit = false
+    /// Wants to know where the request would go; then it goes nowhere.
+    var probe: RouteProbe?
     private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
 
     init(worker: GatewayWorker) {
@@ -161,15 +163,18 @@ final class Exchange {
         self.wantsClientBody = false
         self.upstreamHead = nil
         self.isUpstreamPaused = false
+        self.probe = nil
     }
 
     /// The id under which its story is kept: what was sent along, if anything was.
     var recordedID: String {
-        if let requestID { return requestID.text }
-        if let field = self.head.block.first(.xRequestID), !field.value.isEmpty {
-            return self.head.block.text(field.value)
-        }
-        return self.ensureRequestID().text
+        self.requestID?.text ?? self.sentID ?? self.ensureRequestID().text
+    }
+
+    /// The client's own `X-Request-ID`.
+    var sentID: String? {
+        guard let field = self.head.block.first(.xRequestID), !field.value.isEmpty else { return nil }
+        return self.head.block.text(field.value)
     }
 
     private func timeIsUp() {
@@ -185,6 +190,8 @@ final class Exchange {
 struct AttemptNote {
     var peer: PeerID
     var began: NIODeadline
+    /// The instances as they were when this one was chosen; empty when it went well at once.
+    var candidates: [ExchangeRecord.Candidate] = []
     var isReused = false
     var connected: NIODeadline?
     var sent: NIODeadline?

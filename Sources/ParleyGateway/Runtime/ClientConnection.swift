@@ -10,7 +10,8 @@ final class ClientConnection: RequestAcceptor {
     }
 
     unowned let worker: GatewayWorker
-    let channel: any Channel
+    /// `nil` when nobody is connected: routes are only asked for.
+    let channel: (any Channel)?
     let socketKey: String
     private(set) var socket: GatewayPlan.Socket
     let number: UInt64
@@ -42,6 +43,19 @@ final class ClientConnection: RequestAcceptor {
         worker.connections[ObjectIdentifier(self)] = self
     }
 
+    /// Of a client that is not there.
+    init(worker: GatewayWorker, socket: GatewayPlan.Socket, client: ClientAddress) {
+        self.worker = worker
+        self.channel = nil
+        self.socket = socket
+        self.socketKey = socket.address
+        self.number = 0
+        self.client = client
+        self.socketAddressText = client.text
+        self.localAddressText = ByteBuffer(string: socket.listen.host)
+        self.localPort = socket.listen.port
+    }
+
     func onDrain(_ action: @escaping () -> Void) {
         self.drains = action
         if self.worker.isDraining { action() }
@@ -49,7 +63,7 @@ final class ClientConnection: RequestAcceptor {
 
     func drain() { self.drains?() }
 
-    func close() { self.channel.close(promise: nil) }
+    func close() { self.channel?.close(promise: nil) }
 
     func closed() {
         self.drains = nil
@@ -96,7 +110,7 @@ final class ClientConnection: RequestAcceptor {
             acceptor: self,
             settings: self.socket.fallback.model.connection,
             timing: self.socket.fallback.outside.timing,
-            eventLoop: self.channel.eventLoop
+            eventLoop: self.worker.eventLoop
         )
         self.onDrain { [unowned handler] in handler.drain() }
         return handler
@@ -120,6 +134,17 @@ final class ClientConnection: RequestAcceptor {
     }
 
     // MARK: - Requests
+
+    func streamReset() { self.worker.streamReset() }
+
+    func ruleBroken() { self.worker.ruleBroken() }
+
+    /// Asks where a request would go.
+    func probe(_ head: RequestHead, _ probe: RouteProbe) {
+        let exchange = self.begin(head, stream: probe)
+        exchange.probe = probe
+        exchange.route()
+    }
 
     func accept(_ head: RequestHead, stream: any ClientStream) -> any RequestReceiver {
         let exchange = self.begin(head, stream: stream)

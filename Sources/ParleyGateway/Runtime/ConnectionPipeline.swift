@@ -46,7 +46,7 @@ final class ProtocolStarter: ChannelInboundHandler, RemovableChannelHandler {
     private let connection: ClientConnection
     private var received: ByteBuffer?
     private var isStarted = false
-    private lazy var timer = LazyTimer(self.connection.channel.eventLoop) { [unowned self] in self.connection.close() }
+    private lazy var timer = LazyTimer(self.connection.worker.eventLoop) { [unowned self] in self.connection.close() }
 
     private static let preface: [UInt8] = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
 

@@ -27,22 +27,26 @@ package final class GatewayRuntime: Service, Sendable {
         package init() {}
     }
 
-    private struct State {
+    struct State {
         var plan: GatewayPlan?
         var workers: [WorkerHandle] = []
         var listeners: [String: any Channel] = [:]
         var addresses: [String: String] = [:]
         var isListening = false
         var failure: GatewayError?
+        /// Since when ``plan`` is in force.
+        var since = Timestamp(microseconds: 0)
+        var isDraining = false
+        var isReloading = false
     }
 
     private let options: Options
     private let logger: Logger
-    private let time: any TimeSource
-    private let state = Mutex(State())
+    let time: any TimeSource
+    let state = Mutex(State())
     private let changed = Signal()
     private let initial: GatewayModel
-    private let shared: GatewayShared
+    let shared: GatewayShared
     private let compiler: PlanCompiler
 
     package var records: RecordStore { self.shared.records }
@@ -134,9 +138,11 @@ package final class GatewayRuntime: Service, Sendable {
             )
         }
         let ready = workers
+        let now = self.time.wallTime
         self.state.withLock { state in
             state.plan = plan
             state.workers = ready
+            state.since = now
         }
         try await self.listen(plan, group)
         self.state.withLock { $0.isListening = true }
@@ -157,9 +163,9 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func listen(_ plan: GatewayPlan, _ group: MultiThreadedEventLoopGroup) async throws {
         for socket in plan.sockets {
-            let isOpen = self.state.withLock { $0.listeners[socket.address] != nil }
-            if isOpen { continue }
-            let channel = try await self.bind(socket, group)
+            let open = self.state.withLock { $0.listeners[socket.address] }
+            let channel: any Channel
+            if let open { channel = open } else { channel = try await self.bind(socket, group) }
             let port = channel.localAddress?.port ?? socket.listen.port
             let host = socket.listen.host.contains(":") ? "[\(socket.listen.host)]" : socket.listen.host
             let address = "\(socket.listen.isTLS ? "https" : "http")://\(host):\(port)"
@@ -207,28 +213,59 @@ package final class GatewayRuntime: Service, Sendable {
 
     // MARK: - Another configuration
 
-    /// Takes another configuration, or throws and keeps the one that is there.
+    /// Takes another configuration, or throws and keeps the one that is there. One reload waits for another.
     ///
     /// - Throws: ``GatewayError``.
     package func reload(_ model: GatewayModel) async throws {
+        try await self.takeTurn()
+        defer {
+            self.state.withLock { $0.isReloading = false }
+            self.changed.ring()
+        }
+        try await self.replacePlan(model)
+    }
+
+    private func takeTurn() async throws {
+        while true {
+            let generation = self.changed.generation
+            let isOurs = self.state.withLock { state in
+                guard !state.isReloading else { return false }
+                state.isReloading = true
+                return true
+            }
+            if isOurs { return }
+            try Task.checkCancellation()
+            await self.changed.wait(after: generation, until: nil, on: self.time)
+        }
+    }
+
+    private func replacePlan(_ model: GatewayModel) async throws {
         let (plan, workers) = self.state.withLock { ($0.plan, $0.workers) }
         guard let plan, let first = workers.first else {
             throw GatewayError(.invalidConfiguration, "the gateway is not running")
         }
-        let next = try await self.compiler.compile(model, after: plan)
         guard let group = first.group else { return }
+        let next: GatewayPlan
         do {
+            next = try await self.compiler.compile(model, after: plan)
             try await self.listen(next, group)
         } catch {
+            // What was opened for it is not needed any more.
             await self.closeListeners(except: plan)
+            self.shared.log.keep(plan.logs)
             throw error
         }
-        self.state.withLock { $0.plan = next }
+        let now = self.time.wallTime
+        self.state.withLock { state in
+            state.plan = next
+            state.since = now
+        }
         for worker in workers {
             try await worker.eventLoop.submit { worker.worker?.adopt(next) }.get()
         }
         await self.closeListeners(except: next)
-        self.changed.ring()
+        self.shared.log.keep(next.logs)
+        self.shared.keepCounters(of: Set(next.metricsShape.upstreams))
     }
 
     private func closeListeners(except plan: GatewayPlan) async {
@@ -250,7 +287,10 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func drain() async {
         let (listeners, workers) = self.state.withLock { state in
-            defer { state.listeners = [:] }
+            defer {
+                state.listeners = [:]
+                state.isDraining = true
+            }
             return (state.listeners, state.workers)
         }
         for channel in listeners.values { try? await channel.close() }
@@ -272,12 +312,13 @@ package final class GatewayRuntime: Service, Sendable {
             try await self.time.sleep(for: .seconds(10))
             let plan = self.state.withLock { $0.plan }
             for upstream in plan?.upstreams.values.map({ $0 }) ?? [] where upstream.model.outliers != nil {
-                _ = upstream.group.endOutlierInterval(now: Self.milliseconds)
+                let ejected = upstream.group.endOutlierInterval(now: Self.milliseconds)
+                self.shared.countEjections(ejected.count, of: upstream.model.name)
             }
         }
     }
 
-    private static var milliseconds: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
+    static var milliseconds: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
 }
 
 /// A worker, to be held by those who are not on its loop. Touched only there.

@@ -13,6 +13,10 @@ final class GatewayWorker {
     let regexes = RegexScratch()
     private var pools: [PoolKey: UpstreamPool] = [:]
     private var streams: [PoolKey: HTTP2Pool] = [:]
+    /// Of the plans before, until their last connection has ended.
+    private var leavingPools: [UpstreamPool] = []
+    private var leavingStreams: [HTTP2Pool] = []
+    private var upstreamCounters: [String: UpstreamCounters] = [:]
     private var ids: RequestIDs
     private var chances: UInt64
     private var free: [Exchange] = []
@@ -85,7 +89,7 @@ final class GatewayWorker {
     }
 
     func takeBack(_ exchange: Exchange) {
-        if self.free.count < Self.maxFreeExchanges { self.free.append(exchange) }
+        if self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan { self.free.append(exchange) }
     }
 
     // MARK: - Upstreams
@@ -102,7 +106,12 @@ final class GatewayWorker {
     func pool(_ upstream: Upstream, _ location: CompiledLocation) -> UpstreamPool {
         let key = self.key(upstream, location)
         if let pool = self.pools[key] { return pool }
-        let pool = UpstreamPool(eventLoop: self.eventLoop, keepalive: upstream.model.keepalive, upstream: upstream)
+        let pool = UpstreamPool(
+            eventLoop: self.eventLoop,
+            keepalive: upstream.model.keepalive,
+            upstream: upstream,
+            counters: self.counters(of: upstream)
+        )
         self.pools[key] = pool
         return pool
     }
@@ -110,9 +119,32 @@ final class GatewayWorker {
     func streamPool(_ upstream: Upstream, _ location: CompiledLocation) -> HTTP2Pool {
         let key = self.key(upstream, location)
         if let pool = self.streams[key] { return pool }
-        let pool = HTTP2Pool(worker: self, upstream: upstream)
+        let pool = HTTP2Pool(worker: self, upstream: upstream, counters: self.counters(of: upstream))
         self.streams[key] = pool
         return pool
+    }
+
+    /// Not on the path of a request that goes well: a pool keeps its own.
+    func counters(of upstream: Upstream) -> UpstreamCounters {
+        // What variables name is not in the metrics: clients may choose it.
+        guard upstream.index >= 0 else { return UpstreamCounters() }
+        if let counters = self.upstreamCounters[upstream.model.name] { return counters }
+        let counters = UpstreamCounters()
+        self.upstreamCounters[upstream.model.name] = counters
+        return counters
+    }
+
+    /// The counters as they are now, those of the pools among them.
+    func snapshot() -> MetricsShard {
+        self.dropEmptyPools()
+        var shard = self.metrics
+        var resting: [String: Int] = [:]
+        for pool in self.streams.values { resting[pool.upstream.model.name, default: 0] += pool.resting }
+        for (index, name) in shard.shape.upstreams.enumerated() {
+            guard let counters = self.upstreamCounters[name] else { continue }
+            shard.upstreams[index] = counters.snapshot(resting: resting[name] ?? 0)
+        }
+        return shard
     }
 
     /// What a variable in `proxy_pass` names: an upstream of the configuration, or an address.
@@ -126,15 +158,27 @@ final class GatewayWorker {
         self.plan = plan
         self.metrics = MetricsShard(plan.metricsShape, continuing: self.metrics)
         self.instances = [:]
+        // Each holds the plan of its last request.
+        self.free = []
+        let names = Set(plan.metricsShape.upstreams)
+        self.upstreamCounters = self.upstreamCounters.filter { names.contains($0.key) }
         let kept = Set(plan.upstreams.values.map { ObjectIdentifier($0) })
         for (key, pool) in self.pools where !kept.contains(key.upstream) && !self.shared.isDynamic(key.upstream) {
             pool.close()
             self.pools[key] = nil
+            self.leavingPools.append(pool)
         }
         for (key, pool) in self.streams where !kept.contains(key.upstream) && !self.shared.isDynamic(key.upstream) {
             pool.close()
             self.streams[key] = nil
+            self.leavingStreams.append(pool)
         }
+        self.dropEmptyPools()
+    }
+
+    private func dropEmptyPools() {
+        self.leavingPools.removeAll { $0.isEmpty }
+        self.leavingStreams.removeAll { $0.isEmpty }
     }
 
     func drain() {
@@ -147,16 +191,6 @@ final class GatewayWorker {
         for pool in self.pools.values { pool.close() }
         for pool in self.streams.values { pool.close() }
         for connection in self.connections.values { connection.close() }
-    }
-
-    var poolCounts: UpstreamPool.Counts {
-        var counts = UpstreamPool.Counts()
-        for pool in self.pools.values {
-            counts.idle += pool.counts.idle
-            counts.open += pool.counts.open
-            counts.created += pool.counts.created
-        }
-        return counts
     }
 
     // MARK: - Time as text
@@ -184,6 +218,8 @@ final class GatewayWorker {
     func stubStatus() -> ByteBuffer { self.shared.stubStatus() }
 
     func handshakeFailed() { self.metrics.connections.handshakesFailed &+= 1 }
+    func streamReset() { self.metrics.connections.streamsReset &+= 1 }
+    func ruleBroken() { self.metrics.connections.violations &+= 1 }
 
     func instanceNumber(_ peer: PeerID, _ upstream: Upstream) -> Int {
         let key = InstanceKey(upstream: upstream.index, peer: peer)

@@ -157,4 +157,39 @@ private func eventually(_ condition: () -> Bool) async {
         buffer.flush(to: writer)
         #expect(writer.statistics.droppedLines == 3)
     }
+
+    /// A log that no configuration names any more is closed; a late line still gets there, and naming it again opens it.
+    @Test func whatIsNotNamedIsClosed() async throws {
+        let files = Mutex<[String: [MemoryFile]]>([:])
+        let writer = AccessLogWriter(limits: .init(files: 2), logger: quiet, time: SystemTimeSource()) {
+            (path: String) throws(LogFileError) in
+            let file = MemoryFile()
+            files.withLock { $0[path, default: []].append(file) }
+            return file
+        }
+        let (one, two) = (try writer.log(at: "one"), try writer.log(at: "two"))
+        #expect(throws: AccessLogError.self) { try writer.log(at: "three") }
+        let first = try #require(files.withLock { $0["one"]?.first })
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await writer.run() }
+            writer.write(ByteBuffer(string: "a\n"), lines: 1, to: one)
+            writer.keep([two])
+            await eventually { first.state.withLock { $0.isClosed } }
+            #expect(first.text == "a\n")
+            writer.write(ByteBuffer(string: "late\n"), lines: 1, to: one)
+            await eventually { first.text == "a\nlate\n" }
+            #expect(first.state.withLock { $0.opened } == 2)
+            // There is room for another one now, and its number is not that of the first.
+            #expect(try writer.log(at: "three") == 2)
+            writer.keep([two])
+            let again = try writer.log(at: "one")
+            #expect(again == one)
+            writer.write(ByteBuffer(string: "b\n"), lines: 1, to: again)
+            await eventually { files.withLock { $0["one"]?.last?.text } == "b\n" }
+            group.cancelAll()
+            try await group.waitForAll()
+        }
+        #expect(files.withLock { $0.values.joined().allSatisfy { $0.state.withLock { $0.isClosed } } })
+        #expect(writer.statistics.writtenLines == 3)
+    }
 }

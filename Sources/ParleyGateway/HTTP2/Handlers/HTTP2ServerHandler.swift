@@ -43,10 +43,13 @@ final class HTTP2ServerHandler: HTTP2Handler {
         case .body(let handle, let body): self.stream(handle)?.receiver?.received(body: body)
         case .bodyEnded(let handle, let trailers): self.stream(handle)?.receiver?.bodyEnded(trailers: trailers)
         case .bodyBroken(let handle): self.stream(handle)?.receiver?.bodyBroken()
-        case .ended(let handle, _): self.detach(handle)?.clientGone()
+        case .ended(let handle, let end):
+            if case .reset = end { self.acceptor.streamReset() }
+            self.detach(handle)?.clientGone()
         case .writabilityChanged(let handle, let isWritable):
             self.stream(handle)?.receiver?.clientWritabilityChanged(isWritable: isWritable)
-        case .response, .goingAway, .roomChanged, .pingAcknowledged, .failed: break
+        case .failed: self.acceptor.ruleBroken()
+        case .response, .goingAway, .roomChanged, .pingAcknowledged: break
         }
     }
 

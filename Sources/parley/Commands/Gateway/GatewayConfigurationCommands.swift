@@ -13,7 +13,8 @@ struct GatewayTest: AsyncParsableCommand {
               parley gateway test --config parley.yaml && parley gateway reload
 
             Each error is one line, file:line:column: what is wrong (what would be right). The status is 0 when there \
-            is none, else 1. Certificates and regular expressions are read too; nothing listens.
+            is none, else 1. Certificates and regular expressions are read and hosts of upstreams resolved, too; \
+            nothing listens.
             """
     )
 
@@ -30,7 +31,7 @@ struct GatewayTest: AsyncParsableCommand {
     func run() async throws {
         try await Console.reporting {
             let model = try self.source.source.read()
-            _ = try GatewayRuntime(model: model, logger: Console.logger)
+            try await GatewayRuntime.check(model, logger: Console.logger)
             let summary = Summary(
                 file: self.source.source.path,
                 servers: model.servers.count,
@@ -122,12 +123,13 @@ struct GatewayReplay: AsyncParsableCommand {
 
     func run() async throws {
         try await Console.reporting {
-            let new = try GatewayRuntime(model: self.source.source.read(), logger: Console.logger)
-            let old = try self.against.map {
-                try GatewayRuntime(model: GatewaySource(path: $0).read(), logger: Console.logger)
+            let new = try await RoutePlanner(model: self.source.source.read(), logger: Console.logger)
+            var before: ((ReplayRequest) -> ReplayOutcome)?
+            if let against {
+                let old = try await RoutePlanner(model: GatewaySource(path: against).read(), logger: Console.logger)
+                before = { old.outcome(of: $0) }
             }
-            let before = old.map { old in { (request: ReplayRequest) in old.plan(for: request) } }
-            var replay = Replay(plan: { new.plan(for: $0) }, before: before)
+            var replay = Replay(plan: { new.outcome(of: $0) }, before: before)
             try Self.lines(of: self.log) { replay.add($0) }
             let report = replay.report
             if self.json {
