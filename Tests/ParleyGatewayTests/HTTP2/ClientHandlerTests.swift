@@ -126,6 +126,20 @@ import Testing
         #expect(!channel.channel.isActive)
     }
 
+    @Test func whatWasNotFlushedWasNotSent() throws {
+        let (connection, channel) = try self.make()
+        let answer = RecordingAnswer()
+        let stream = try #require(connection.open(answer))
+        channel.channel.isWritable = false
+        channel.channel.pipeline.fireChannelWritabilityChanged()
+        stream.write(RequestHead(), isEnd: true)
+        channel.run()
+        #expect(!stream.hasSent)
+        channel.close()
+        #expect(answer.failure?.kind == .lost)
+        #expect(!stream.hasSent)
+    }
+
     @Test func closingWaitsForTheLastAnswer() throws {
         let (connection, channel) = try self.make()
         let answer = RecordingAnswer()
