@@ -4,7 +4,7 @@ import Testing
 
 @testable import ParleyGateway
 
-@Suite(.timeLimit(.minutes(1))) struct ClientHandlerTests {
+@Suite(.timeLimit(.minutes(5))) struct ClientHandlerTests {
     private let owner = RecordingOwner()
 
     private func make(

@@ -4,7 +4,7 @@ import Testing
 
 @testable import ParleyGateway
 
-@Suite(.timeLimit(.minutes(1))) struct ServerHandlerTests {
+@Suite(.timeLimit(.minutes(5))) struct ServerHandlerTests {
     private let acceptor = RecordingAcceptor()
 
     private func make(
