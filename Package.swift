@@ -56,6 +56,7 @@ let package = Package(
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
         .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
@@ -64,6 +65,8 @@ let package = Package(
     ],
     targets: [
         // Floor 0: ground
+        .systemLibrary(name: "CCrypt"),
+        .systemLibrary(name: "CZlib"),
         .target(
             name: "ParleyCore",
             dependencies: [product("ServiceContextModule", "swift-service-context")],
@@ -200,14 +203,16 @@ let package = Package(
         .target(
             name: "ParleyGateway",
             dependencies: [
-                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient",
+                "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient", "CCrypt", "CZlib",
                 product("Hummingbird", "hummingbird"), product("HummingbirdCore", "hummingbird"),
                 product("HTTPTypes", "swift-http-types"), product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"), product("NIOTLS", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
                 product("NIOHTTP1", "swift-nio"), product("AsyncHTTPClient", "async-http-client"),
-                product("Logging", "swift-log"),
+                product("Crypto", "swift-crypto"), product("JWTKit", "jwt-kit"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
-            swiftSettings: settings
+            swiftSettings: settings,
+            linkerSettings: [.linkedLibrary("crypt", .when(platforms: [.linux]))]
         ),
         .target(
             name: "ParleyRegistry",
@@ -484,9 +489,11 @@ let package = Package(
             name: "ParleyGatewayTests",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient", "ParleyGateway",
-                "HTTPTestSupport", product("AsyncHTTPClient", "async-http-client"),
+                "HTTPTestSupport", "ProcessTestSupport", "CZlib", product("AsyncHTTPClient", "async-http-client"),
                 product("Hummingbird", "hummingbird"), product("HTTPTypes", "swift-http-types"),
-                product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOEmbedded", "swift-nio"),
+                product("NIOTLS", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("NIOHTTP1", "swift-nio"),
+                product("JWTKit", "jwt-kit"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             swiftSettings: settings

@@ -119,7 +119,9 @@ enum AcceptEncoding {
         guard first == UInt8(ascii: ";") else { return false }
         rest = rest.drop { $0 == 0x20 }
         guard let name = rest.popFirst() else { return true }
-        guard name | 0x20 == UInt8(ascii: "q"), rest.popFirst() == UInt8(ascii: "="), !rest.isEmpty else { return false }
+        guard name | 0x20 == UInt8(ascii: "q"), rest.popFirst() == UInt8(ascii: "="), !rest.isEmpty else {
+            return false
+        }
         return self.isPositive(rest.prefix { $0 != 0x2C && $0 != 0x20 })
     }
 

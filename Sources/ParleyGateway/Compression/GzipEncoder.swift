@@ -18,7 +18,11 @@ package final class GzipEncoder {
     /// - Parameters:
     ///   - level: 1 (fast) to 9 (small).
     ///   - length: Of the body, when it is known: a short one needs less memory.
-    package init(level: Int, length: Int64? = nil, allocator: ByteBufferAllocator = ByteBufferAllocator()) throws(GzipError) {
+    package init(
+        level: Int,
+        length: Int64? = nil,
+        allocator: ByteBufferAllocator = ByteBufferAllocator()
+    ) throws(GzipError) {
         // zlib uses 2^(bits + 2) + 2^(memory + 9) bytes: 256 kB for a body of any length.
         var bits: Int32 = MAX_WBITS
         var memory: Int32 = 8

@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// The certificates that the gateway shows, and what it asks of its clients.
 ///
-/// All files are read and checked before any is used: a configuration, or a ``reload()``, takes effect as a whole or not
-/// at all. A connection keeps what it was opened with.
+/// All files are read and checked before any is used: a configuration, or a ``reload()``, takes effect as a whole or
+/// not at all. A connection keeps what it was opened with.
 package final class ServerCertificates: Sendable {
     /// A server on a socket: the same server counts twice when one of its sockets speaks HTTP/2 and another does not.
     package struct Entry: Sendable, Hashable {
@@ -117,9 +117,12 @@ package struct ServerTLSContext: Sendable {
     package func makeHandler() -> NIOSSLServerHandler {
         guard self.clientCertificate == .optionalNoCA else { return NIOSSLServerHandler(context: self.context) }
         // Whoever asks for certificates without an authority looks at them himself; here they only have to fit the key.
-        return NIOSSLServerHandler(context: self.context, customVerificationCallback: { _, promise in
-            promise.succeed(.certificateVerified)
-        })
+        return NIOSSLServerHandler(
+            context: self.context,
+            customVerificationCallback: { _, promise in
+                promise.succeed(.certificateVerified)
+            }
+        )
     }
 
     private static func askClients(

@@ -6,7 +6,9 @@ import Testing
 
 @Suite struct AccessListTests {
     private func rule(_ isAllowed: Bool, _ block: String) throws -> AccessRule {
-        AccessRule(isAllowed: isAllowed, block: block == "all" ? nil : try #require(CIDR(block)))
+        guard block != "all" else { return AccessRule(isAllowed: isAllowed, block: nil) }
+        let cidr: CIDR = try #require(CIDR(block))
+        return AccessRule(isAllowed: isAllowed, block: cidr)
     }
 
     private func list(_ rules: (Bool, String)...) throws -> AccessList {
@@ -71,7 +73,8 @@ import Testing
                 let isV4 = number(2) == 0
                 let text =
                     isV4
-                    ? "\(number(2) * 255).\(number(3)).\(number(256)).\(number(256))" : "2001:\(number(3))::\(number(9))"
+                    ? "\(number(2) * 255).\(number(3)).\(number(256)).\(number(256))"
+                    : "2001:\(number(3))::\(number(9))"
                 let address = try #require(IPAddress(text))
                 let first = rules.first { $0.block?.contains(address) ?? true }
                 let expected = first.map { $0.isAllowed ? AddressDecision.allowed : .denied } ?? .unmentioned

@@ -67,7 +67,9 @@ import Testing
     }
 
     @Test func whatWasFoundOutIsAnsweredAtOnce() async throws {
-        let auth = try self.authenticator("# a comment\n\nann:{PLAIN}one:Ann\r\nbob:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/")
+        let auth = try self.authenticator(
+            "# a comment\n\nann:{PLAIN}one:Ann\r\nbob:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/"
+        )
         #expect(auth.decision(for: basic("ann", "one")).isPending)
         #expect(await auth.resolve(basic("ann", "one")).name == "ann")
         #expect(auth.decision(for: basic("ann", "one")).name == "ann")
@@ -113,7 +115,11 @@ import Testing
         #expect(await auth.resolve(basic("ann", "one")).status == 403)
         #expect(auth.decision(for: basic("ann", "one")).status == 403)
         #expect(await auth.resolve(FieldBlock()).status == 401)
-        let folder = BasicAuthenticator(userFile: self.folder.path, time: self.clock, random: SeededRandomSource(seed: 1))
+        let folder = BasicAuthenticator(
+            userFile: self.folder.path,
+            time: self.clock,
+            random: SeededRandomSource(seed: 1)
+        )
         #expect(await folder.resolve(basic("ann", "one")).status == 500)
         try self.folder.write("ann:{PLAIN}one", to: "users")
         self.clock.advance(by: .seconds(1))

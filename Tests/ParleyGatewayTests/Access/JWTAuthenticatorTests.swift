@@ -178,7 +178,11 @@ private final class Keys: Sendable {
         }
         // Signed with the public key as if it were a secret.
         let secret = JWTKeyCollection()
-        await secret.add(hmac: HMACKey(from: try #require(issuer.es256.parameters).x), digestAlgorithm: .sha256, kid: "s")
+        await secret.add(
+            hmac: HMACKey(from: try #require(issuer.es256.parameters).x),
+            digestAlgorithm: .sha256,
+            kid: "s"
+        )
         let forged = try await secret.sign(Issuer.Claims(["sub": .text("ann")]), kid: "s")
         #expect(await auth.resolve(bearer(forged)).status == 401)
         // An algorithm that is not the key's.
@@ -211,9 +215,9 @@ private final class Keys: Sendable {
         #expect(try await reason([:]) == nil)
         #expect(try await reason(["aud": .list(["other", "admin"])]) == nil)
         #expect(try await reason(["aud": .list(["other"])]) == "the audience is wrong")
-        #expect(try await reason(["aud": .some(nil)]) == "the audience is wrong")
+        #expect(try await reason(["aud": nil]) == "the audience is wrong")
         #expect(try await reason(["iss": .text("https://other")]) == "the issuer is wrong")
-        #expect(try await reason(["iss": .some(nil)]) == "the issuer is wrong")
+        #expect(try await reason(["iss": nil]) == "the issuer is wrong")
         #expect(try await reason(["exp": .number(now - 29)]) == nil)
         #expect(try await reason(["exp": .number(now - 30)]) == "the token has expired")
         #expect(try await reason(["exp": .text("tomorrow")]) == "the token is malformed")
@@ -309,11 +313,11 @@ private final class Keys: Sendable {
         let (old, new) = (try await Issuer(id: "old"), try await Issuer(id: "new"))
         let path = try folder.write(try old.jwks, to: "keys.json")
         let auth = self.authenticator(Keys(nil)) { $0.keys = .file(path) }
-        #expect(await auth.resolve(bearer(try await old.sign(["sub": .text("ann")]))).name == "ann")
+        #expect(try await auth.resolve(bearer(old.sign(["sub": .text("ann")]))).name == "ann")
         try folder.write(try new.jwks, to: "keys.json")
         self.clock.advance(by: .seconds(1))
-        #expect(await auth.resolve(bearer(try await new.sign(["sub": .text("bob")]))).name == "bob")
-        #expect(await auth.resolve(bearer(try await old.sign(["sub": .text("ann")]))).status == 401)
+        #expect(try await auth.resolve(bearer(new.sign(["sub": .text("bob")]))).name == "bob")
+        #expect(try await auth.resolve(bearer(old.sign(["sub": .text("ann")]))).status == 401)
     }
 
     @Test func refusalsSayWhy() async throws {

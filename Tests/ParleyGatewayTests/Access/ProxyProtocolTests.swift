@@ -23,7 +23,8 @@ import Testing
         return try ProxyProtocolDecoder().decode(&buffer)
     }
 
-    private func proxied(_ source: String, _ from: Int, _ destination: String, _ to: Int) throws -> ProxyProtocolHeader {
+    private func proxied(_ source: String, _ from: Int, _ destination: String, _ to: Int) throws -> ProxyProtocolHeader
+    {
         .proxied(
             source: try SocketAddress(ipAddress: source, port: from),
             destination: try SocketAddress(ipAddress: destination, port: to)

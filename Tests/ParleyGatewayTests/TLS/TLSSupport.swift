@@ -35,22 +35,63 @@ struct CertificateFolder {
 
     func authority(_ name: String) async throws {
         try await openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-            "-subj", "/CN=\(name)", "-keyout", self.path("\(name).key"), "-out", self.path("\(name).pem")
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=\(name)",
+            "-keyout",
+            self.path("\(name).key"),
+            "-out",
+            self.path("\(name).pem")
         )
     }
 
     /// `name.pem` and `name.key`.
-    func certificate(_ name: String, subject: String, host: String, days: Int = 30, authority: String = "ca") async throws {
+    func certificate(
+        _ name: String,
+        subject: String,
+        host: String,
+        days: Int = 30,
+        authority: String = "ca"
+    ) async throws {
         try await openssl(
-            "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject,
-            "-keyout", self.path("\(name).key"), "-out", self.path("\(name).csr")
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            subject,
+            "-keyout",
+            self.path("\(name).key"),
+            "-out",
+            self.path("\(name).csr")
         )
         try self.folder.write("subjectAltName=DNS:\(host)", to: "\(name).ext")
         try await openssl(
-            "x509", "-req", "-in", self.path("\(name).csr"), "-CA", self.path("\(authority).pem"),
-            "-CAkey", self.path("\(authority).key"), "-CAcreateserial", "-days", "\(days)",
-            "-extfile", self.path("\(name).ext"), "-out", self.path("\(name).pem")
+            "x509",
+            "-req",
+            "-in",
+            self.path("\(name).csr"),
+            "-CA",
+            self.path("\(authority).pem"),
+            "-CAkey",
+            self.path("\(authority).key"),
+            "-CAcreateserial",
+            "-days",
+            "\(days)",
+            "-extfile",
+            self.path("\(name).ext"),
+            "-out",
+            self.path("\(name).pem")
         )
     }
 
@@ -136,7 +177,9 @@ final class TLSEcho: Sendable {
         _ handler: @escaping @Sendable () throws -> NIOSSLClientHandler?,
         _ body: (TLSClient) async throws -> Value
     ) async throws -> Value {
-        let (lines, continuation) = AsyncThrowingStream<String, any Error>.makeStream(bufferingPolicy: .bufferingOldest(100))
+        let (lines, continuation) = AsyncThrowingStream<String, any Error>.makeStream(
+            bufferingPolicy: .bufferingOldest(100)
+        )
         let channel = try await ClientBootstrap(group: self.group)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -175,7 +218,9 @@ final class TLSClient {
     }
 
     func line() async throws -> String {
-        guard let line = try await self.lines.next() else { throw TestSupportError("the connection has ended") }
+        guard let line = try await self.lines.next(isolation: #isolation) else {
+            throw TestSupportError("the connection has ended")
+        }
         return line
     }
 
