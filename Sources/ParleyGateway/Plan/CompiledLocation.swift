@@ -133,7 +133,8 @@ final class CompiledLocation: Sendable {
             keepaliveTime: settings.keepaliveTime,
             ignoresAbort: settings.proxy.ignoresClientAbort
         )
-        self.writesLength = settings.proxy.passesRequestBody
+        self.writesLength =
+            settings.proxy.passesRequestBody
             && !settings.proxy.setFields.contains { $0.name.lowercased() == "content-length" }
     }
 

@@ -24,7 +24,8 @@ extension Exchange: RequestReceiver {
             } else if !self.holdsBody(location) {
                 self.isStreamingBody = true
                 self.attempt()
-            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies {
+            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies
+            {
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()

@@ -195,7 +195,8 @@ extension Exchange {
         for field in self.head.block.fields where field.known == .cookie {
             for pair in self.head.block.view(field.value).split(separator: UInt8(ascii: ";")) {
                 let pair = pair.drop { $0 == 0x20 }
-                guard let equals = pair.firstIndex(of: UInt8(ascii: "=")), AccessText.isEqualIgnoringCase(pair[..<equals], name.utf8)
+                guard let equals = pair.firstIndex(of: UInt8(ascii: "=")),
+                    AccessText.isEqualIgnoringCase(pair[..<equals], name.utf8)
                 else { continue }
                 buffer.writeBytes(pair[(equals + 1)...])
                 return

@@ -122,7 +122,9 @@ struct RunningGateway: Sendable {
 
     private static func launch(_ kind: Gateway, _ folder: String) async throws -> RunningProcess {
         guard kind == .nginx else {
-            let arguments = ["gateway", "run", "--workers", "1", "--admin", "off", "--nginx", folder + "/scenario.conf"]
+            let arguments = [
+                "gateway", "run", "--workers", "1", "--admin", "off", "--nginx", folder + "/scenario.conf",
+            ]
             return try RunningProcess(Gateway.parleyBinary, arguments)
         }
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map { "\($0)_temp_path tmp/\($0);" }

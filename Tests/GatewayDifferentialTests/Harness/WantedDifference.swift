@@ -31,7 +31,8 @@ struct WantedDifference: Sendable {
         },
         WantedDifference(
             id: "no-carriage-return-within-a-line",
-            reason: "A carriage return that is not followed by the end of a line is refused (400): others end the line there."
+            reason:
+                "A carriage return that is not followed by the end of a line is refused (400): others end the line there."
         ) { found in
             found.exchange.label.hasPrefix("CR CR LF") && found.subject.answers.first?.status == 400
         },

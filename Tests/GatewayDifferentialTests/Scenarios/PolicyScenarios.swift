@@ -95,7 +95,8 @@ enum PolicyScenarios {
                 "limit_req_zone $binary_remote_addr zone=one:1m rate=30r/m; limit_req_zone $binary_remote_addr zone=two:1m rate=30r/m;",
             isTimed: true,
             [
-                Self.burst("/", 3, "/"), Self.burst("/before", 3, "/before"), Self.burst("/own", 3, "/own"), Self.burst("/off", 3, "/off"),
+                Self.burst("/", 3, "/"), Self.burst("/before", 3, "/before"), Self.burst("/own", 3, "/own"),
+                Self.burst("/off", 3, "/off"),
                 Self.burst("/rewritten", 3, "/rewritten"),
             ]
         ),

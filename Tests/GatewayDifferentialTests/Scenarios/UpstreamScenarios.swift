@@ -133,7 +133,11 @@ enum UpstreamScenarios {
         Self.scenario(
             "max_fails: three",
             "server {up1} max_fails=3 fail_timeout=30s; server {up2} max_fails=3 fail_timeout=30s;",
-            Self.failing(80, seed: 21, scripts: Array(repeating: Self.ok, count: 5).flatMap(\.self) + ["closes", "resets"])
+            Self.failing(
+                80,
+                seed: 21,
+                scripts: Array(repeating: Self.ok, count: 5).flatMap(\.self) + ["closes", "resets"]
+            )
         ),
         Self.scenario(
             "max_fails: never",

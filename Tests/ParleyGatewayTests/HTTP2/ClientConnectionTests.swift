@@ -240,4 +240,3 @@ import Testing
         #expect(fields.last == TextField("x-large", value))
     }
 }
-

@@ -31,7 +31,9 @@ import Testing
         server.feed(Frame.data(1, [UInt8](repeating: 0, count: 10_000)))
         server.machine.read(handle)
         #expect(server.written().isEmpty)
-        server.feed(Frame.data(1, [UInt8](repeating: 0, count: 16_000)) + Frame.data(1, [UInt8](repeating: 0, count: 8000)))
+        server.feed(
+            Frame.data(1, [UInt8](repeating: 0, count: 16_000)) + Frame.data(1, [UInt8](repeating: 0, count: 8000))
+        )
         // Both were taken only when it asked for more.
         server.machine.read(handle)
         #expect(server.written().isEmpty)
@@ -324,7 +326,10 @@ final class ConnectionPair {
         var rest = bytes[...]
         repeat {
             guard !rest.isEmpty else { break }
-            let count = min(rest.count, Int.random(in: 1...[8, 500, 40_000][Int.random(in: 0..<3, using: &random)], using: &random))
+            let count = min(
+                rest.count,
+                Int.random(in: 1...[8, 500, 40_000][Int.random(in: 0..<3, using: &random)], using: &random)
+            )
             feed(Array(rest.prefix(count)))
             rest = rest.dropFirst(count)
         } while isAll

@@ -75,14 +75,24 @@ extension TestConnection {
                 bytes += Frame.data(stream | 1, [UInt8](repeating: 1, count: count), isEnd: isEnd)
             case 6: bytes += Frame.reset(stream | 1)
             case 7: bytes += Frame.windowUpdate(stream, UInt32.random(in: 0..<100_000, using: &random))
-            case 8: bytes += Frame.settings([(UInt16.random(in: 0..<8, using: &random), UInt32.random(in: 0..<70_000, using: &random))])
+            case 8:
+                bytes += Frame.settings([
+                    (UInt16.random(in: 0..<8, using: &random), UInt32.random(in: 0..<70_000, using: &random))
+                ])
             case 9: bytes += Frame.ping()
             case 10: bytes += Frame.goAway(stream)
             case 11: bytes += Frame.raw(1, flags: 0, stream: stream | 1, Array(Frame.block(Frame.get).prefix(20)))
             case 12: bytes += Frame.raw(9, flags: 4, stream: stream | 1, Array(Frame.block(Frame.get).dropFirst(20)))
             default:
-                let block = (0..<Int.random(in: 0..<40, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
-                bytes += Frame.raw(UInt8.random(in: 0..<12, using: &random), flags: UInt8.random(in: 0...255, using: &random), stream: stream, block)
+                let block = (0..<Int.random(in: 0..<40, using: &random)).map { _ in
+                    UInt8.random(in: 0...255, using: &random)
+                }
+                bytes += Frame.raw(
+                    UInt8.random(in: 0..<12, using: &random),
+                    flags: UInt8.random(in: 0...255, using: &random),
+                    stream: stream,
+                    block
+                )
             }
         }
         return bytes

@@ -142,7 +142,10 @@ import Testing
     )
     func compressionErrors(block: String, why: String) {
         var decoder = ParleyGateway.HPACKDecoder(tableSize: 4096)
-        #expect(performing: { try decoder.section(hex(block)) }, throws: { ($0 as? HTTP2Error)?.code == .compressionError })
+        #expect(
+            performing: { try decoder.section(hex(block)) },
+            throws: { ($0 as? HTTP2Error)?.code == .compressionError }
+        )
     }
 
     @Test func tableSizeUpdateEmptiesTheTable() throws {
@@ -202,7 +205,9 @@ import Testing
         var random = SeededGenerator(seed)
         var decoder = ParleyGateway.HPACKDecoder(tableSize: 4096)
         for _ in 0..<200 {
-            let block = (0..<Int.random(in: 0..<80, using: &random)).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+            let block = (0..<Int.random(in: 0..<80, using: &random)).map { _ in
+                UInt8.random(in: .min ... .max, using: &random)
+            }
             let section = try? decoder.section(block, limits: HTTP2FieldLimits(section: 4096, field: 1024))
             #expect((section?.block.bytes.readableBytes ?? 0) <= 4096)
             #expect(decoder.tableSize <= 4096)
@@ -213,7 +218,8 @@ import Testing
 /// Names and values as they come, from a few that repeat to bytes of any kind.
 enum RandomFields {
     static let names = [
-        "accept", "content-type", "x-request-id", "user-agent", "cookie", "grpc-status", "x-custom", "date", "etag", "a",
+        "accept", "content-type", "x-request-id", "user-agent", "cookie", "grpc-status", "x-custom", "date", "etag",
+        "a",
     ]
     static let values = ["", "application/grpc", "1", "trailers", "Mon, 21 Oct 2013 20:13:21 GMT", "a=b; c=d"]
 

@@ -135,7 +135,9 @@ import Testing
 
     @Test func cookieCrumbsAreJoined() throws {
         let server = TestConnection.server()
-        let crumbs = [TextField("cookie", "a=1"), TextField("x", "y"), TextField("cookie", "b=2"), TextField("cookie", "c")]
+        let crumbs = [
+            TextField("cookie", "a=1"), TextField("x", "y"), TextField("cookie", "b=2"), TextField("cookie", "c"),
+        ]
         server.feed(Frame.headers(1, Frame.get + crumbs, isEnd: true))
         guard case .request(_, let head)? = server.taken().first else {
             Issue.record("no request")
@@ -147,7 +149,8 @@ import Testing
     @Test func theHostStandsInForTheAuthority() throws {
         let server = TestConnection.server()
         let fields = [
-            TextField(":method", "GET"), TextField(":scheme", "http"), TextField(":path", "/"), TextField("host", "a.b"),
+            TextField(":method", "GET"), TextField(":scheme", "http"), TextField(":path", "/"),
+            TextField("host", "a.b"),
             TextField("expect", "100-continue"),
         ]
         server.feed(Frame.headers(1, fields, isEnd: false))

@@ -157,8 +157,10 @@ import Testing
     @Test(
         "CVE-2019-9511 to 9518: frames without use",
         arguments: [
-            Frame.ping(), Frame.settings([]), Frame.settings([(4, 1)]), Frame.raw(2, flags: 0, stream: 1, [0, 0, 0, 0, 1]),
-            Frame.data(1, []), Frame.windowUpdate(0, 1), Frame.windowUpdate(1, 1), Frame.raw(99, flags: 0, stream: 1, []),
+            Frame.ping(), Frame.settings([]), Frame.settings([(4, 1)]),
+            Frame.raw(2, flags: 0, stream: 1, [0, 0, 0, 0, 1]),
+            Frame.data(1, []), Frame.windowUpdate(0, 1), Frame.windowUpdate(1, 1),
+            Frame.raw(99, flags: 0, stream: 1, []),
             Frame.raw(0, flags: 8, stream: 1, [0]), Frame.goAway(0),
         ]
     )
