@@ -10,8 +10,8 @@ package enum AddressDecision: Sendable, Hashable {
 
 /// `allow` and `deny` of one location: the first rule that fits decides.
 ///
-/// As in nginx, rules of IPv4 and of IPv6 are two lists, and an IPv4-mapped address is looked up in the first, when that
-/// has any. The rules are compiled to intervals, so a lookup is a binary search however many there are.
+/// As in nginx, rules of IPv4 and of IPv6 are two lists, and an IPv4-mapped address is looked up in the first, when
+/// that has any. The rules are compiled to intervals, so a lookup is a binary search however many there are.
 package struct AccessList: Sendable {
     private let v4: IntervalTable<UInt32>
     private let v6: IntervalTable<UInt128>

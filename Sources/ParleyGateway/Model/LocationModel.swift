@@ -93,7 +93,10 @@ package struct ProxyTarget: Sendable, Hashable {
 
 /// A step of nginx's rewrite module.
 package enum RewriteStep: Sendable, Hashable {
-    package enum Flag: String, Sendable, Hashable { case none = "", last, `break`, redirect, permanent }
+    package enum Flag: String, Sendable, Hashable {
+        case none = ""
+        case last, `break`, redirect, permanent
+    }
 
     case set(variable: String, value: Template)
     case rewrite(RegexModel, replacement: Template, flag: Flag)

@@ -163,19 +163,16 @@ extension Exchange {
         }
     }
 
-    /// By the ending of the path, as nginx's own `types` have it; else `default_type`.
+    /// By the ending of the path (`types`), else `default_type`.
     private var typeOfPath: String {
+        guard let settings = self.location?.settings else { return "text/plain" }
         let path = self.rewriteState.path.readableBytesView
-        let usual = self.location?.settings.defaultType ?? "text/plain"
-        guard let dot = path.lastIndex(of: UInt8(ascii: ".")), path.count - (dot - path.startIndex) <= 5,
+        // Endings are short; a long one is part of a name.
+        guard let dot = path.suffix(32).lastIndex(of: UInt8(ascii: ".")),
             !path[dot...].contains(UInt8(ascii: "/"))
-        else { return usual }
-        switch String(decoding: path[(dot + 1)...], as: UTF8.self).lowercased() {
-        case "html": return "text/html"
-        case "gif": return "image/gif"
-        case "jpg": return "image/jpeg"
-        default: return usual
-        }
+        else { return settings.defaultType }
+        let ending = String(decoding: path[(dot + 1)...], as: UTF8.self).lowercased()
+        return settings.types[ending] ?? settings.defaultType
     }
 
     /// The whole body of an answer of the gateway's own.

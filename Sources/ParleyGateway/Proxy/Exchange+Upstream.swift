@@ -152,7 +152,8 @@ extension Exchange {
             client?.abort(failure.kind == .readTimeout ? .timedOut : .answerBroken)
             return
         }
-        // A connection that had rested may have been closed by the other side as the request went out: that costs no try.
+        // A connection that had rested may have been closed by the other side as the request went out: that costs no
+        // try.
         if stream?.isReused ?? false, failure.kind == .lost { self.triesLeft += 1 }
         let (reason, status) = Self.outcome(of: failure.kind)
         self.note(failure)

@@ -1,6 +1,7 @@
 internal import NIOCore
 
-/// Whoever keeps connections to an instance. Called on the event loop of the connection, never from within a call to it.
+/// Whoever keeps connections to an instance. Called on the event loop of the connection, never from within a call to
+/// it.
 protocol HTTP2ClientConnectionOwner: AnyObject {
     /// The last stream has ended: it may be kept, or closed.
     func connectionIsIdle(_ connection: HTTP2ClientConnection)
@@ -111,9 +112,10 @@ final class HTTP2ClientConnection: HTTP2Handler {
         let live = self.connection.liveStreams
         if self.connection.failure != nil { return self.closeNow() }
         if live == 0, self.connection.isPeerGoing || self.connection.drain != .none {
-            // What is said last is flushed by the close.
+            // A farewell that does not get through is no loss: nothing else is under way.
             self.connection.finishDrain()
-            return self.closeWhenFlushed()
+            self.flush()
+            return self.closeNow()
         }
         let before = self.streamsBefore
         self.streamsBefore = live

@@ -10,6 +10,8 @@ final class HTTP2ServerHandler: HTTP2Handler {
     /// Since when there is no stream; `nil` while there is one.
     private var idleSince: NIODeadline?
     private var drainDeadline = NIODeadline.distantFuture
+    /// The timer has found the connection drained, with a client that does not read its last bytes.
+    private var isOverdue = false
 
     init(acceptor: any RequestAcceptor, configuration: HTTP2Configuration = HTTP2Configuration()) {
         self.acceptor = acceptor
@@ -87,23 +89,17 @@ final class HTTP2ServerHandler: HTTP2Handler {
         } else if self.connection.isDrained {
             self.closeWhenFlushed()
         } else if self.connection.requestCount >= self.connection.configuration.maximumRequests {
-            self.drainInTick()
+            self.drain()
         }
-    }
-
-    /// While the tick still runs, and its output is not yet taken.
-    private func drainInTick() {
-        guard self.connection.drain == .none, let context = self.context else { return }
-        self.connection.beginDrain()
-        self.drainDeadline = self.now + self.connection.configuration.drainGrace
-        self.arm(self.drainDeadline)
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        context.eventLoop.execute { bound.value.scheduleTick() }
     }
 
     override func timerFired(now: NIODeadline) {
         let configuration = self.connection.configuration
         if self.connection.drain == .announced, now >= self.drainDeadline { self.connection.finishDrain() }
+        if self.connection.isDrained {
+            if self.isOverdue { self.abandon() }
+            self.isOverdue = true
+        }
         var next = now + configuration.idleTimeout
         if let idleSince = self.idleSince {
             if now >= idleSince + configuration.idleTimeout {
