@@ -31,7 +31,9 @@ import Testing
         while ports.count < 2, process.isRunning {
             for line in process.output.split(separator: "\n") {
                 let said = try? JSONDecoder().decode([String: String].self, from: Data(line.utf8))
-                for (what, address) in said ?? [:] { ports[what] = address.split(separator: ":").last.flatMap { Int($0) } }
+                for (what, address) in said ?? [:] {
+                    ports[what] = address.split(separator: ":").last.flatMap { Int($0) }
+                }
             }
             try await time.sleep(for: .milliseconds(10))
         }

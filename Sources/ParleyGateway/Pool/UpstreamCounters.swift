@@ -1,7 +1,7 @@
 /// What one event loop counts for an upstream.
 ///
-/// It belongs to the upstream's name: connections that were opened before a reload are counted on, whatever the upstream
-/// has become. Bound to its loop.
+/// It belongs to the upstream's name: connections that were opened before a reload are counted on, whatever has become
+/// of the upstream. Bound to its loop.
 final class UpstreamCounters {
     var totals = MetricsShard.Upstream()
 

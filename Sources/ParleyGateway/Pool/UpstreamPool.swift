@@ -79,9 +79,6 @@ final class UpstreamPool {
         for handler in idle { handler.close() }
     }
 
-    /// Whether no connection is left.
-    var isEmpty: Bool { self.all.isEmpty }
-
     /// A peer that left: its idle connections go.
     func closeIdle(where isGone: (PeerID) -> Bool) {
         for handler in self.idle where isGone(handler.peer) { handler.close() }

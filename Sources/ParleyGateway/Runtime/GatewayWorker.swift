@@ -14,7 +14,6 @@ final class GatewayWorker {
     private var pools: [PoolKey: UpstreamPool] = [:]
     private var streams: [PoolKey: HTTP2Pool] = [:]
     /// Of the plans before, until their last connection has ended.
-    private var leavingPools: [UpstreamPool] = []
     private var leavingStreams: [HTTP2Pool] = []
     private var upstreamCounters: [String: UpstreamCounters] = [:]
     private var ids: RequestIDs
@@ -166,7 +165,6 @@ final class GatewayWorker {
         for (key, pool) in self.pools where !kept.contains(key.upstream) && !self.shared.isDynamic(key.upstream) {
             pool.close()
             self.pools[key] = nil
-            self.leavingPools.append(pool)
         }
         for (key, pool) in self.streams where !kept.contains(key.upstream) && !self.shared.isDynamic(key.upstream) {
             pool.close()
@@ -177,7 +175,6 @@ final class GatewayWorker {
     }
 
     private func dropEmptyPools() {
-        self.leavingPools.removeAll { $0.isEmpty }
         self.leavingStreams.removeAll { $0.isEmpty }
     }
 

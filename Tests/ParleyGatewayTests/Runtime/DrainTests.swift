@@ -18,7 +18,9 @@ import Testing
             return "late"
         }
         try await withUpstream(router) { upstream in
-            let configuration = try model("server { listen 127.0.0.1:1; location / { proxy_pass http://\(upstream); } }")
+            let configuration = try model(
+                "server { listen 127.0.0.1:1; location / { proxy_pass http://\(upstream); } }"
+            )
             try await withRuntime(configuration) { gateway in
                 try await RawConnection.with(gateway.endpoint) { resting in
                     try await withThrowingTaskGroup(of: HTTPAnswer.self) { tasks in
@@ -44,7 +46,9 @@ import Testing
     /// What never ends is cut off when the grace period is over.
     @Test func theGracePeriodEnds() async throws {
         try await RawServer.with(.hang) { upstream, server in
-            let configuration = try model("server { listen 127.0.0.1:1; location / { proxy_pass http://\(upstream); } }")
+            let configuration = try model(
+                "server { listen 127.0.0.1:1; location / { proxy_pass http://\(upstream); } }"
+            )
             var options = GatewayRuntime.Options()
             options.gracePeriod = .milliseconds(50)
             try await withRuntime(configuration, options: options) { gateway in

@@ -31,7 +31,11 @@ import Testing
                 #expect(limited.status == 404)
                 let status = await gateway.runtime.status()
                 #expect(status.generation == 1 && !status.isDraining && status.connections >= 1)
-                #expect(status.listeners == [.init(address: "http://\(gateway.endpoint)", servers: ["a.example", "b.example"])])
+                #expect(
+                    status.listeners == [
+                        .init(address: "http://\(gateway.endpoint)", servers: ["a.example", "b.example"])
+                    ]
+                )
                 let group = try #require(status.upstreams.first)
                 #expect(group.name == "u" && group.method == "least_conn")
                 #expect(group.peers.map(\.state) == [.available, .down])
@@ -91,7 +95,7 @@ import Testing
                         #"parley_gateway_limit_requests_total{zone="r",result="rejected"} 1"#,
                         #"parley_gateway_limit_requests_total{zone="c",result="passed"} 3"#,
                         "parley_gateway_connections_accepted_total 1",
-                        "parley_gateway_records_total 1",
+                        "parley_gateway_records_total 2",
                     ] {
                         #expect(text.contains(line + "\n"), "\(line)")
                     }
@@ -155,7 +159,9 @@ import Testing
     // MARK: - Check
 
     private func problem(_ change: (inout GatewayModel) -> Void) async throws -> GatewayError? {
-        var configuration = try model("server { listen 127.0.0.1:1; server_name a.example; location /x { return 204; } }")
+        var configuration = try model(
+            "server { listen 127.0.0.1:1; server_name a.example; location /x { return 204; } }"
+        )
         change(&configuration)
         do {
             try await GatewayRuntime.check(configuration, logger: testLogger)

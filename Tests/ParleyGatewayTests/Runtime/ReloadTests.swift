@@ -65,11 +65,9 @@ import Testing
                     for number in 1...100 {
                         try await gateway.runtime.reload(Self.front(instance.endpoint, number, log: log))
                     }
-                    print("X reloaded")
                     isOver.withLock { $0 = true }
                     return try await tasks.reduce(0, +)
                 }
-                print("X answers", answers)
                 #expect(answers >= 80)
                 let metrics = await gateway.runtime.metrics()
                 let status = await gateway.runtime.status()
@@ -77,13 +75,10 @@ import Testing
                 #expect(metrics.routes.first { $0.route == "/" }?.requests["5xx"] == 0)
                 // The clients have gone; what is left rests in the pools of the last plan, at most two loops' worth.
                 try await eventually { try connections(to: gateway.endpoint.port) == 0 }
-                print("X gone")
                 try await eventually { try connections(to: instance.endpoint.port) <= 2 * 2 * 3 }
                 try await eventually { await gateway.runtime.metrics().upstreams.first?.connectionsActive == 0 }
-                print("X pools")
                 // Of four logs only the one that is named is open.
                 try await eventually { try (0..<4).map { try descriptors(of: "\(log)-\($0)") } == [1, 0, 0, 0] }
-                print("X logs")
                 let lines = try (0..<4).map { try String(contentsOfFile: "\(log)-\($0)", encoding: .utf8) }
                 try await eventually { await gateway.runtime.metrics().accessLog.writtenLines == UInt64(answers) }
                 #expect(lines.allSatisfy { !$0.isEmpty })
@@ -155,7 +150,8 @@ import Testing
         let answer = try await Subprocess.run(
             "/usr/bin/env",
             [
-                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                "30",
                 "-subj", "/CN=localhost", "-keyout", "\(name).key", "-out", "\(name).pem",
             ]
         )
