@@ -189,7 +189,12 @@ private final class Keys: Sendable {
         let mixed = "\(url(#"{"alg":"RS256","kid":"one-ES256"}"#[...])).\(payload).AAAA"
         #expect(await auth.resolve(bearer(mixed)).reason == "the algorithm is not allowed")
         let critical = "\(url(#"{"alg":"ES256","kid":"one-ES256","crit":["x"]}"#[...])).\(payload).AAAA"
-        #expect(await auth.resolve(bearer(critical)).status == 401)
+        #expect(await auth.resolve(bearer(critical)).reason == "the token asks for an extension that is not supported")
+        for depth in [100, 500, 2_000] {
+            let nested = String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
+            let deep = "\(url(#"{"alg":"ES256","crit":\#(nested)}"#[...])).\(payload).AAAA"
+            #expect(await auth.resolve(bearer(deep)).status == 401)
+        }
     }
 
     @Test(arguments: ["", "a", "a.b", "a.b.c", "..", "a.b.c.d", "e30.e30.AA", "=.=.=", "\u{1F600}.e30.AA"])
