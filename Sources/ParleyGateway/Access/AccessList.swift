@@ -50,6 +50,9 @@ package struct AccessList: Sendable {
     package var isEmpty: Bool { !self.hasV4 && !self.hasV6 }
 
     /// Four bytes or sixteen; anything else is a socket without an address, for which only `all` is meant.
+    /// - Parameter address: Four bytes or sixteen.
+    package func decision(for address: [UInt8]) -> AddressDecision { self.decision(for: address.span) }
+
     package func decision(for address: Span<UInt8>) -> AddressDecision {
         switch address.count {
         case 4:

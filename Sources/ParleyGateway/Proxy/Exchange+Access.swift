@@ -18,7 +18,7 @@ extension Exchange {
         }
         let isOpen = location.access.isEmpty && location.authenticators.isEmpty
         if isOpen { return self.serve() }
-        let address = location.access.decision(for: self.client.bytes.span)
+        let address = location.access.decision(for: self.client.bytes)
         let credentials = location.authenticators.decisions(for: self.head.block)
         let decision = Satisfaction.decide(
             any: location.settings.satisfiesAny,

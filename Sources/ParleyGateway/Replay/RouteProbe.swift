@@ -50,7 +50,7 @@ extension Exchange {
         }
         let decision = Satisfaction.decide(
             any: location.settings.satisfiesAny,
-            address: location.access.decision(for: self.client.bytes.span),
+            address: location.access.decision(for: self.client.bytes),
             credentials: location.authenticators.all.map { _ in .allowed(identity: nil) }
         )
         if case .refused(let refusal) = decision { return self.refuse(refusal) }
