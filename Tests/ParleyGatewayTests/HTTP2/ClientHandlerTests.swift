@@ -4,7 +4,7 @@ import Testing
 
 @testable import ParleyGateway
 
-@Suite(.timeLimit(.minutes(1))) struct ClientHandlerTests {
+@Suite(.timeLimit(.minutes(5))) struct ClientHandlerTests {
     private let owner = RecordingOwner()
 
     private func make(
@@ -124,6 +124,20 @@ import Testing
         channel.run()
         #expect(answers[0].log == ["head 200"])
         #expect(!channel.channel.isActive)
+    }
+
+    @Test func whatWasNotFlushedWasNotSent() throws {
+        let (connection, channel) = try self.make()
+        let answer = RecordingAnswer()
+        let stream = try #require(connection.open(answer))
+        channel.channel.isWritable = false
+        channel.channel.pipeline.fireChannelWritabilityChanged()
+        stream.write(RequestHead(), isEnd: true)
+        channel.run()
+        #expect(!stream.hasSent)
+        channel.close()
+        #expect(answer.failure?.kind == .lost)
+        #expect(!stream.hasSent)
     }
 
     @Test func closingWaitsForTheLastAnswer() throws {

@@ -188,7 +188,7 @@ import Testing
     // MARK: Both sides
 
     /// A client and a server exchange bodies in random pieces; each asks at random. What arrives is what was sent.
-    @Test("Two ends agree, however the bytes are cut", .timeLimit(.minutes(2)), arguments: 0..<30 as Range<UInt64>)
+    @Test("Two ends agree, however the bytes are cut", .timeLimit(.minutes(5)), arguments: 0..<30 as Range<UInt64>)
     func twoEnds(seed: UInt64) throws {
         var random = SeededGenerator(seed)
         var configuration = HTTP2Configuration()

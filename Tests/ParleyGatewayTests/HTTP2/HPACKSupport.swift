@@ -45,6 +45,13 @@ extension FieldBlock {
     var texts: [TextField] { self.fields.map { TextField(self.text($0.name), self.text($0.value)) } }
 }
 
+/// What has come out of a section.
+struct DecodedSection {
+    var texts: [TextField]
+    var block: FieldBlock
+    var isTooLarge: Bool
+}
+
 extension HTTP2FieldSection {
     /// Pseudo-header fields first, in a fixed order, then the others.
     var texts: [TextField] {
@@ -61,10 +68,10 @@ extension HPACKDecoder {
     mutating func section(
         _ bytes: [UInt8],
         limits: HTTP2FieldLimits = wideLimits
-    ) throws(HTTP2Error) -> HTTP2FieldSection {
+    ) throws(HTTP2Error) -> DecodedSection {
         var section = HTTP2FieldSection(limits: limits)
         try self.decode(bytes.span, into: &section)
-        return section
+        return DecodedSection(texts: section.texts, block: section.block, isTooLarge: section.isTooLarge)
     }
 }
 

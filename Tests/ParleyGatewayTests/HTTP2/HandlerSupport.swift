@@ -16,6 +16,8 @@ final class RecordingAcceptor: RequestAcceptor {
         return exchange
     }
 
+    func refuse(_ refusal: HeadRefusal, method: Method, stream: any ClientStream) {}
+
     func forget() { self.exchanges = [] }
 }
 
@@ -43,6 +45,7 @@ final class RecordingExchange: RequestReceiver {
 
     func bodyBroken() { self.log.append("broken") }
     func clientGone() { self.log.append("gone") }
+    func clientReadCompleted() {}
     func clientWritabilityChanged(isWritable: Bool) { self.log.append("writable \(isWritable)") }
 }
 
@@ -51,7 +54,8 @@ final class RecordingAnswer: ResponseReceiver {
     private(set) var failure: UpstreamFailure?
 
     func received(head: ResponseHead) { self.log.append("head \(head.status)") }
-    func received(body: ByteBuffer) { self.log.append("body \(body.readableBytes)") }
+    func received(answer: ByteBuffer) { self.log.append("body \(answer.readableBytes)") }
+    func upstreamReadCompleted() {}
     func answerEnded(trailers: FieldBlock?) { self.log.append("end \(trailers?.texts ?? [])") }
     func upstreamWritabilityChanged(isWritable: Bool) { self.log.append("writable \(isWritable)") }
 

@@ -118,6 +118,18 @@ import Testing
         #expect(frames[1].payload == [0x89])
     }
 
+    @Test func nothingIsWrittenBeforeItsHead() throws {
+        let server = TestConnection.server()
+        let handle = try #require(server.request(1))
+        server.machine.write(handle, ByteBuffer(string: "early"))
+        server.machine.end(handle, trailers: nil)
+        #expect(server.written().isEmpty)
+        server.machine.respond(handle, ResponseHead(), isEnd: false)
+        server.machine.inform(handle, ResponseHead(status: 103))
+        server.machine.respond(handle, ResponseHead(), isEnd: false)
+        #expect(server.written().map(\.kind) == [1])
+    }
+
     @Test func anAnswerBeforeTheEndOfTheRequestStopsIt() throws {
         let server = TestConnection.server()
         let handle = try #require(server.request(1, isEnd: false))

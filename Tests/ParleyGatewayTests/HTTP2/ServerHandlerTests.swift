@@ -4,7 +4,7 @@ import Testing
 
 @testable import ParleyGateway
 
-@Suite(.timeLimit(.minutes(1))) struct ServerHandlerTests {
+@Suite(.timeLimit(.minutes(5))) struct ServerHandlerTests {
     private let acceptor = RecordingAcceptor()
 
     private func make(
@@ -187,6 +187,23 @@ import Testing
         channel.advance(.seconds(2))
         #expect(try channel.written().map(\.kind) == [7])
         #expect(!channel.channel.isActive)
+    }
+
+    @Test func aCompleteAnswerDoesNotWaitForeverForItsClient() throws {
+        let (handler, channel) = try self.make()
+        try channel.feed(Frame.settings([(4, 10)]))
+        try channel.feed(Frame.headers(1, Frame.get, isEnd: true))
+        let stream = try #require(self.acceptor.exchanges.first).stream
+        stream.write(ResponseHead(), isEnd: false)
+        stream.write(ByteBuffer(repeating: 0, count: 100))
+        stream.end(trailers: nil)
+        channel.advance(.seconds(59))
+        try channel.feed(Frame.windowUpdate(1, 10))
+        channel.advance(.seconds(60))
+        #expect(handler.liveStreams == 1)
+        channel.advance(.seconds(61))
+        #expect(handler.liveStreams == 0)
+        #expect(try channel.written().last?.kind == 3)
     }
 
     @Test func aConnectionEndsGentlyAfterSoManyRequests() throws {

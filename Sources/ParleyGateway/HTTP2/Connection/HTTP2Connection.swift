@@ -62,7 +62,6 @@ struct HTTP2Connection: ~Copyable {
     /// Handed out or thrown away, and not yet given back to the connection's window.
     var uncredited = 0
     var peerInitialWindow = HTTP2Window.initial
-    var peerLargestPayload = HTTP2FrameHeader.largestPayload
     /// `nil`: the peer has not said.
     var peerMaximumStreams: Int?
     /// Our SETTINGS have been acknowledged: from here on the peer has no reason to use others.
@@ -194,7 +193,7 @@ struct HTTP2Connection: ~Copyable {
     mutating func ping(_ data: UInt64) { self.output.writePing(data, isAcknowledgement: false) }
 
     /// Announces the end: the peer is to open no more streams, and those that are under way are taken. To be followed
-    /// by ``finishDrain()`` when the peer has answered a PING, or has had time enough.
+    /// by ``finishDrain()`` when the peer has had time enough; if it answers our PING before, that happens by itself.
     mutating func beginDrain() {
         guard self.drain == .none, self.failure == nil else { return }
         self.drain = .announced

@@ -5,7 +5,7 @@ internal import NIOCore
 ///
 /// The bytes stand one behind the other in a buffer that is moved to its front when its end is reached: at most once
 /// for as many bytes as the table holds, and a field is always one stretch.
-struct HPACKDynamicTable: Sendable {
+struct HPACKDynamicTable: ~Copyable, Sendable {
     static let overhead = 32
 
     private(set) var bytes = ByteBuffer()

@@ -33,8 +33,8 @@ class HTTP2Handler: ChannelDuplexHandler {
     // MARK: For the roles
 
     func handle(_ event: HTTP2Event) {}
-    /// Everything that was there has been told, and what was written is on its way. Comes often; what it changes is told
-    /// and written before the tick ends.
+    /// Everything that was there has been told, and what was written is on its way. Comes often; what it changes is
+    /// told and written before the tick ends.
     func settled(now: NIODeadline) {}
     /// The channel is gone.
     func gone() {}

@@ -34,7 +34,8 @@ final class HTTP2ServerHandler: HTTP2Handler {
     override func started(now: NIODeadline) {
         self.openedAt = now
         self.idleSince = now
-        self.arm(now + self.connection.configuration.idleTimeout)
+        let configuration = self.connection.configuration
+        self.arm(now + min(configuration.idleTimeout, configuration.sendTimeout))
     }
 
     override func handle(_ event: HTTP2Event) {
@@ -109,6 +110,10 @@ final class HTTP2ServerHandler: HTTP2Handler {
             }
             self.connection.releaseMemory()
             if self.connection.liveStreams == 0 { self.streams = [] }
+        }
+        if self.connection.liveStreams > 0 {
+            self.connection.expireStalled()
+            next = min(next, now + configuration.sendTimeout)
         }
         if self.connection.drain == .none, now >= self.openedAt + configuration.maximumAge { self.drain() }
         if self.connection.drain == .announced { next = min(next, self.drainDeadline) }
