@@ -126,7 +126,10 @@ private func inflated(_ bytes: [UInt8]) -> [UInt8]? {
         #expect(outcome(old, self.response()) == .varies)
         var head = asks
         head.method = .head
-        #expect(outcome(head, self.response()) == .none)
+        // As nginx: what is said to HEAD is what would be said to GET.
+        #expect(outcome(head, self.response(200, .none, [("Content-Type", "text/html")])) == .compressed)
+        let short = [("Content-Type", "text/html"), ("Content-Length", "19")]
+        #expect(outcome(head, self.response(200, .none, short)) == .none)
     }
 
     @Test func theHead() {
