@@ -25,6 +25,7 @@ extension GatewayRuntime {
             upstreamCertificates: UpstreamCertificates(time: time)
         )
         _ = try await compiler.compile(model, after: nil)
+        PendingFeatures.warn(of: model, logger)
     }
 
     /// All counters and gauges, as they are now.
