@@ -184,7 +184,6 @@ package final class GatewayRuntime: Service, Sendable {
                 .serverChannelOption(.backlog, value: Int32(clamping: socket.listen.backlog))
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-                .childChannelOption(.allowRemoteHalfClosure, value: true)
                 .childChannelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture { try self.accept(channel, key) }
                 }

@@ -74,8 +74,7 @@ struct WantedDifference: Sendable {
             reason: "Pages for errors bear our name; without a version it is a letter longer than nginx's."
         ) { found in
             found.items == ["field content-length"] && found.exchange.label.hasPrefix("HEAD")
-                && found.nginx.answers.first?.head?.values("content-length") == ["150"]
-                && found.subject.answers.first?.head?.values("content-length") == ["151"]
+                && Self.length(found.subject) == Self.length(found.nginx).map { $0 + 1 }
         },
         WantedDifference(
             id: "answers-flow",
@@ -90,16 +89,16 @@ struct WantedDifference: Sendable {
             id: "bodies-behind-answers-to-head",
             reason: "A connection on which something follows an answer to HEAD is closed; nginx uses it again."
         ) { found in
+            // The next request on the connection is the one that nginx loses.
             found.exchange.label.contains("/slow-body X-Script: slow-body")
-                && found.items.allSatisfy { item in
-                    ["connection", "the connection afterwards", "requests that came to upstreams"].contains {
-                        item.hasSuffix($0)
-                    }
-                }
+                && found.subject.answers.first?.status == 200
         },
         WantedDifference(
             id: "no-x-accel-redirect",
             reason: "An upstream cannot send a request elsewhere within the gateway; its answer is passed on."
         ) { found in found.exchange.label.contains("X-Script: accel") },
     ]
+    private static func length(_ observation: Observation) -> Int? {
+        observation.answers.first?.head?.values("content-length").first.flatMap { Int($0) }
+    }
 }
