@@ -115,7 +115,10 @@ final class CompiledLocation: Sendable {
         }
         let set = Self.setFields(settings.proxy, isGRPC: isGRPC)
         self.setFields = set.fields
-        self.replacedFields = set.replaced
+        // What a token says of a client, no client says of itself.
+        var replaced = set.replaced
+        for name in settings.jwt?.forwardedClaims.values.sorted() ?? [] { replaced.insert(name) }
+        self.replacedFields = replaced
         var hidden = FieldNameSet(settings.proxy.hiddenFields)
         for field: KnownField in [
             .connection, .keepAlive, .transferEncoding, .proxyConnection, .upgrade, .contentLength, .xParleyInstance,

@@ -13,7 +13,8 @@ final class GatewayPlan: Sendable {
         let fallback: CompiledServer
         let certificates: ServerCertificates?
 
-        var address: String { "\(self.listen.host):\(self.listen.port)" }
+        /// Stored: it is compared for each request.
+        let address: String
     }
 
     let model: GatewayModel
@@ -115,7 +116,8 @@ final class GatewayPlan: Sendable {
                     servers: members.map(\.server),
                     table: try ServerTable(indexed, fallback: fallback),
                     fallback: members[fallback].server,
-                    certificates: certificates
+                    certificates: certificates,
+                    address: key
                 )
             }
         }

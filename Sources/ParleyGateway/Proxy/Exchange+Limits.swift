@@ -89,7 +89,9 @@ extension Exchange {
     func limitConnections() {
         self.phase = .routing
         guard let location = self.location else { return }
-        guard !location.connectionLimiter.isEmpty else { return self.authorize() }
+        // Once for a request, as `limit_req`.
+        guard !location.connectionLimiter.isEmpty, self.leasedBy == nil else { return self.authorize() }
+        self.leasedBy = location
         let verdict = location.connectionLimiter.take(&self.connectionLease) { index in
             self.key(location.connectionKeys[index])
         }

@@ -4,6 +4,9 @@ internal import ParleyCore
 extension Exchange {
     /// The content is with an upstream.
     func forward(to target: ProxyTarget, _ location: CompiledLocation) {
+        // An error page may go to another upstream, whose peers are others.
+        self.giveCircuit()
+        self.tried = PeerSet()
         if let upstream = location.upstream {
             self.upstream = upstream
             self.proxyHost = ByteBuffer(string: target.host)
@@ -31,6 +34,20 @@ extension Exchange {
         guard !self.isBodyComplete, !isStreamed else { return self.attempt() }
         self.phase = .collecting
         self.stream?.readBody()
+    }
+
+    /// What is under way no more.
+    func giveCircuit() {
+        self.giveRetry()
+        guard self.holdsCircuit else { return }
+        self.holdsCircuit = false
+        self.upstream?.group.circuit?.give(.request)
+    }
+
+    private func giveRetry() {
+        guard self.holdsRetry else { return }
+        self.holdsRetry = false
+        self.upstream?.group.circuit?.give(.retry)
     }
 
     /// Whether the body is read as a whole before an instance is asked. HTTP/1.0 cannot be told that its length is not
@@ -216,14 +233,14 @@ extension Exchange {
                 if let upstream { self.worker.counters(of: upstream).totals.overflows &+= 1 }
                 return .budget
             }
-            // Counted from the decision to the next failure or answer; that it was taken at all is what is limited.
-            circuit.give(.retry)
+            self.holdsRetry = true
         }
         return .retried
     }
 
     /// Tells the balancer how the attempt ended, once.
     func settlePeer(_ outcome: PeerOutcome) {
+        self.giveRetry()
         guard let peer = self.peer, let upstream = self.upstream, let note = self.attempts.last else { return }
         if outcome != .succeeded { self.noteCandidates() }
         self.peer = nil

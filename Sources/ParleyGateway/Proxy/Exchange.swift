@@ -42,6 +42,8 @@ final class Exchange {
     var requestID: RequestID?
     var identity: AccessIdentity?
     var connectionLease = ConnectionLease()
+    /// Whose places the lease holds: an error page may lead elsewhere, and they go back to where they came from.
+    var leasedBy: CompiledLocation?
     var isLimited = false
 
     // The answer.
@@ -79,6 +81,7 @@ final class Exchange {
     var isUpstreamPaused = false
     var mapDepth = 0
     var holdsCircuit = false
+    var holdsRetry = false
     /// Wants to know where the request would go; then it goes nowhere.
     var probe: RouteProbe?
     private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
@@ -108,11 +111,8 @@ final class Exchange {
         guard self.phase != .done, self.phase != .idle else { return }
         self.phase = .done
         self.timer.clear()
-        if let location { location.connectionLimiter.give(&self.connectionLease) }
-        if self.holdsCircuit, let upstream {
-            upstream.group.circuit?.give(.request)
-            self.holdsCircuit = false
-        }
+        self.leasedBy?.connectionLimiter.give(&self.connectionLease)
+        self.giveCircuit()
         self.worker.ended(self)
         self.reset()
         self.worker.takeBack(self)
@@ -131,6 +131,8 @@ final class Exchange {
         self.requestID = nil
         self.identity = nil
         self.connectionLease = ConnectionLease()
+        self.leasedBy = nil
+        self.holdsRetry = false
         self.isLimited = false
         self.status = 0
         self.errorStatus = 0
