@@ -55,6 +55,8 @@ struct HTTP2Connection: ~Copyable {
     var table = HTTP2StreamTable()
     /// Streams that have not ended, with those that the client has opened without writing a head.
     var liveStreams = 0
+    /// Server: those among them that are answered and whose client has not ended.
+    var lingeringStreams = 0
     /// Streams ever opened.
     var requestCount = 0
     var sendWindow = HTTP2Window.initial
