@@ -395,6 +395,7 @@ let package = Package(
                 "ParleyRESP", "ParleyRedis", "ParleySagas", "RedisTestSupport", "RabbitMQTestSupport",
                 "ProcessTestSupport", product("Logging", "swift-log"),
             ],
+            exclude: ["Peer"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -107,6 +107,8 @@ struct HTTP2Connection: ~Copyable {
 
     init(_ role: Role, configuration: HTTP2Configuration = HTTP2Configuration()) {
         self.role = role
+        var configuration = configuration
+        if case .client = role { configuration.fields.names = .answers }
         self.configuration = configuration
         self.decoder = HPACKDecoder(tableSize: Self.tableSize)
         self.flood = HTTP2FloodGuard(configuration)
