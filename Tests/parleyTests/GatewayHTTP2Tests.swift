@@ -159,7 +159,7 @@ import Testing
 
     private struct Load {
         var path: String
-        var requests = 4_000
+        var requests = 1_000
         var connections = 10
         var streams = 20
         var options: [String] = []
@@ -171,9 +171,9 @@ import Testing
             let small = try self.bytes(1_000, in: gateway)
             let large = try self.bytes(300_000, in: gateway)
             let loads = [
-                Load(path: "/text", requests: 20_000, streams: 100), Load(path: "/bytes/100"),
-                Load(path: "/bytes/200000", requests: 500), Load(path: "/echo", options: ["-d", small]),
-                Load(path: "/echo", requests: 200, connections: 4, options: ["-d", large]),
+                Load(path: "/text", requests: 5_000, streams: 100), Load(path: "/bytes/100"),
+                Load(path: "/bytes/200000", requests: 100), Load(path: "/echo", options: ["-d", small]),
+                Load(path: "/echo", requests: 40, connections: 4, options: ["-d", large]),
                 Load(path: "/none", options: ["-d", small], status: "4xx"),
                 Load(path: "/none", requests: 400, options: ["-d", large], status: "4xx"),
             ]

@@ -26,19 +26,23 @@ struct ServingGateway: Sendable {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let made = try await Subprocess.run(RabbitMQServer.root + "/dev/servers/certificates", [folder])
         guard made.status == 0 else { throw TestSupportError(made.error) }
+        let plain = try freePort()
+        let secure = try freePort()
         let text: String
         switch language {
         case .yaml:
             text = """
                 gateway:
-                  listen: [{address: "127.0.0.1:0", http2: true}, {address: "127.0.0.1:0", tls: true, http2: true}]
+                  listen:
+                    - {address: "127.0.0.1:\(plain)", http2: true}
+                    - {address: "127.0.0.1:\(secure)", tls: true, http2: true}
                   tls: {certificate: \(folder)/server.pem, key: \(folder)/server.key}
 
                 """ + parts.split(separator: "\n").map { "  \($0)\n" }.joined()
         case .nginx:
             let listen = """
-                listen 127.0.0.1:\(try freePort()) http2;
-                listen 127.0.0.1:\(try freePort()) ssl http2;
+                listen 127.0.0.1:\(plain) http2;
+                listen 127.0.0.1:\(secure) ssl http2;
                 ssl_certificate \(folder)/server.pem;
                 ssl_certificate_key \(folder)/server.key;
                 """
@@ -51,18 +55,10 @@ struct ServingGateway: Sendable {
             binary,
             ["gateway", "run", option, file, "--admin", "off", "--workers", "2", "--json"]
         )
-        var ports: [String: Int] = [:]
-        let time = SystemTimeSource()
-        while ports.count < 2, process.isRunning {
-            for line in process.output.split(separator: "\n") {
-                let said = try? JSONDecoder().decode([String: String].self, from: Data(line.utf8))
-                guard let address = said?["listening"], let url = URL(string: address) else { continue }
-                ports[url.scheme ?? ""] = url.port
-            }
-            try await time.sleep(for: .milliseconds(10))
+        let isListening = try await isEventually {
+            !process.isRunning || process.output.split(separator: "\n").count { $0.contains("\"listening\"") } == 2
         }
-        let plain = try #require(ports["http"], "\(process.error)")
-        let secure = try #require(ports["https"], "\(process.error)")
+        #expect(isListening && process.isRunning, "\(process.error)")
         try await body(ServingGateway(process: process, plain: plain, secure: secure, folder: folder))
         process.signal(SIGTERM)
         let status = await process.exit()

@@ -107,7 +107,7 @@ def grpc_server():
     def metadata(request, context):
         fields = dict(context.invocation_metadata())
         context.send_initial_metadata((("x-back-bin", fields["x-there-bin"]),))
-        return b"%s %s" % (fields["x-there"].encode(), str(20 < context.time_remaining() <= 25).encode())
+        return b"%s %s" % (fields["x-there"].encode(), str(20 < context.time_remaining() < 26).encode())
 
     handlers = {
         "Echo": grpc.unary_unary_rpc_method_handler(lambda request, context: request),

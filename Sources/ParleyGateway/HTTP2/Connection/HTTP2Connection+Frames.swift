@@ -187,8 +187,8 @@ extension HTTP2Connection {
             return false
         }
         self.data = nil
-        if let handle = frame.stream, let slot = self.slot(handle) {
-            if frame.isEnd { self.remoteEnded(slot, trailers: nil) } else { self.endIfExhausted(slot) }
+        if frame.isEnd, let handle = frame.stream, let slot = self.slot(handle) {
+            self.remoteEnded(slot, trailers: nil)
         }
         return true
     }

@@ -76,9 +76,9 @@ extension HTTP2Connection {
 
     // MARK: Answers before the end of the request
 
-    /// Server: the answer is complete, the request is not. What still comes is thrown away until the client has ended
-    /// or has nothing left of its window; only then it is told to stop (RFC 9113, section 8.1). A client that is in the
-    /// middle of sending when the reset comes with the answer may take the answer for broken: curl does.
+    /// Server: the answer is complete, the request is not. What still comes is thrown away; only after a while the
+    /// client is told to stop (RFC 9113, section 8.1). A client that is in the middle of sending when the reset comes
+    /// with the answer may take the answer for broken: curl does.
     mutating func linger(_ slot: Int) {
         self.credit(self.slots[slot].inbound.readableBytes)
         self.slots[slot].inbound = ByteBuffer()
@@ -86,20 +86,19 @@ extension HTTP2Connection {
         self.slots[slot].isWanted = false
         self.slots[slot].isLingering = true
         self.lingeringStreams += 1
-        self.endIfExhausted(slot)
     }
 
-    /// A client that lingers and may send no more would wait for a window that does not come.
-    mutating func endIfExhausted(_ slot: Int) {
-        guard self.slots[slot].isLingering, self.slots[slot].receiveWindow <= 0 else { return }
-        self.reset(slot, .noError)
-    }
-
-    /// Tells the clients to stop whose streams were lingering at the last call already.
+    /// Tells the clients to stop that have lingered for so many calls, or may send no more: those wait for a window that
+    /// does not come.
     mutating func expireLingering() {
         guard self.lingeringStreams > 0 else { return }
         for slot in self.slots.indices where self.slots[slot].isLingering {
-            if self.slots[slot].hasLingered { self.reset(slot, .noError) } else { self.slots[slot].hasLingered = true }
+            let limit = self.slots[slot].receiveWindow > 0 ? self.configuration.lingerTicks : 1
+            if self.slots[slot].lingered >= limit {
+                self.reset(slot, .noError)
+            } else {
+                self.slots[slot].lingered += 1
+            }
         }
     }
 

@@ -42,8 +42,8 @@ struct HTTP2StreamState: Sendable {
     var resetAfterEnd = HTTP2ErrorCode.noError
     /// Server: answered, and the client has not ended (``HTTP2Connection/linger(_:)``).
     var isLingering = false
-    /// And was so when somebody last looked.
-    var hasLingered = false
+    /// How often somebody has looked since.
+    var lingered = 0
 
     // MARK: What we receive
 

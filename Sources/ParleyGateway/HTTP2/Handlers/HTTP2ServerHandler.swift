@@ -97,7 +97,7 @@ final class HTTP2ServerHandler: HTTP2Handler {
             self.drain()
         }
         if self.connection.lingeringStreams > 0, self.lingerDeadline == .distantFuture {
-            self.lingerDeadline = now + self.connection.configuration.lingerTimeout
+            self.lingerDeadline = now + self.connection.configuration.lingerTick
             self.arm(self.lingerDeadline)
         }
     }
@@ -122,7 +122,7 @@ final class HTTP2ServerHandler: HTTP2Handler {
         if now >= self.lingerDeadline {
             self.connection.expireLingering()
             self.lingerDeadline =
-                self.connection.lingeringStreams > 0 ? now + configuration.lingerTimeout : .distantFuture
+                self.connection.lingeringStreams > 0 ? now + configuration.lingerTick : .distantFuture
         }
         if now >= self.stallDeadline {
             self.connection.expireStalled()
