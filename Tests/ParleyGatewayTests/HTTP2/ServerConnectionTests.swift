@@ -130,17 +130,18 @@ import Testing
         #expect(server.written().map(\.kind) == [1])
     }
 
-    @Test func cookieCrumbsAreJoined() throws {
+    @Test("Crumbs of cookies are joined, and come last", arguments: [["a=1"], ["a=1", "b=2", "c"]])
+    func cookies(crumbs: [String]) throws {
         let server = TestConnection.server()
-        let crumbs = [
-            TextField("cookie", "a=1"), TextField("x", "y"), TextField("cookie", "b=2"), TextField("cookie", "c"),
-        ]
-        server.feed(Frame.headers(1, Frame.get + crumbs, isEnd: true))
+        let fields =
+            [TextField("cookie", crumbs[0]), TextField("x", "y")]
+            + crumbs.dropFirst().map { TextField("cookie", $0) }
+        server.feed(Frame.headers(1, Frame.get + fields, isEnd: true))
         guard case .request(_, let head)? = server.taken().first else {
             Issue.record("no request")
             return
         }
-        #expect(head.block.texts == [TextField("cookie", "a=1; b=2; c"), TextField("x", "y")])
+        #expect(head.block.texts == [TextField("x", "y"), TextField("cookie", crumbs.joined(separator: "; "))])
     }
 
     @Test func theHostStandsInForTheAuthority() throws {

@@ -93,6 +93,18 @@ import Testing
         #expect(server.failureCode == .streamClosed)
     }
 
+    /// RFC 9113, section 5.1: who has reset a stream sends nothing more on it.
+    @Test func framesForAStreamThatTheClientHasReset() throws {
+        let server = TestConnection.server()
+        _ = try #require(server.request(1, isEnd: false))
+        server.feed(Frame.reset(1) + Frame.data(1, [1], isEnd: true))
+        #expect(server.written().map(\.word) == [HTTP2ErrorCode.streamClosed.rawValue])
+        #expect(server.failure == nil)
+        _ = try #require(server.request(3, isEnd: false))
+        server.feed(Frame.reset(3) + Frame.headers(3, [TextField("a", "b")], isEnd: true))
+        #expect(server.failureCode == .streamClosed)
+    }
+
     @Test func theClientAcceptsNoPush() throws {
         let client = TestConnection.client()
         let handle = try #require(client.open())

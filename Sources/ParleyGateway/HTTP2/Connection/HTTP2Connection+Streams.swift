@@ -88,8 +88,8 @@ extension HTTP2Connection {
         self.lingeringStreams += 1
     }
 
-    /// Tells the clients to stop that have lingered for so many calls, or may send no more: those wait for a window that
-    /// does not come.
+    /// Tells the clients to stop that have lingered for so many calls, or may send no more: those wait for a window
+    /// that does not come.
     mutating func expireLingering() {
         guard self.lingeringStreams > 0 else { return }
         for slot in self.slots.indices where self.slots[slot].isLingering {

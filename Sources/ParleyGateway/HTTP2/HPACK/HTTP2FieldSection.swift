@@ -99,33 +99,30 @@ struct HTTP2FieldSection: ~Copyable, Sendable {
         if self.malformation == nil { self.malformation = malformation }
     }
 
-    /// Joins the crumbs of `cookie` into one field, as HTTP/1 wants it (RFC 9113, section 8.2.3).
+    /// Joins the crumbs of `cookie` into one field, as HTTP/1 wants it (RFC 9113, section 8.2.3). It comes last, as in
+    /// nginx.
     mutating func joinCookies() {
-        guard self.cookies > 1 else { return }
+        guard self.cookies > 0 else { return }
         let old = self.block.bytes
         let bytes = old.readableBytesUInt8Span
         let start = self.block.bytes.readableBytes
-        var place: Int?
+        var cookie: FieldBlock.Field?
         var kept = 0
         for index in self.block.fields.indices {
             let field = self.block.fields[index]
-            if field.known == .cookie {
-                if place == nil {
-                    place = kept
-                } else {
-                    self.block.bytes.writeInteger(UInt16(0x3B20))
-                    self.block.bytes.writeBytes(bytes.extracting(field.value.lowerBound..<field.value.upperBound).bytes)
-                    continue
-                }
-                self.block.bytes.writeBytes(bytes.extracting(field.value.lowerBound..<field.value.upperBound).bytes)
+            guard field.known == .cookie else {
+                self.block.fields[kept] = field
+                kept += 1
+                continue
             }
-            self.block.fields[kept] = field
-            kept += 1
+            if cookie == nil { cookie = field } else { self.block.bytes.writeInteger(UInt16(0x3B20)) }
+            guard self.cookies > 1 else { continue }
+            self.block.bytes.writeBytes(bytes.extracting(field.value.lowerBound..<field.value.upperBound).bytes)
         }
         self.block.fields.removeLast(self.block.fields.count - kept)
-        if let place {
-            self.block.fields[place].value = ByteRange(start: start, count: self.block.bytes.readableBytes - start)
-        }
+        guard var cookie else { return }
+        if self.cookies > 1 { cookie.value = ByteRange(start: start, count: self.block.bytes.readableBytes - start) }
+        self.block.fields.append(cookie)
     }
 
     /// What a value may hold (RFC 9113, section 8.2.1).
