@@ -89,6 +89,14 @@ package final class APIKeyAuthenticator: Sendable {
     }
 
     private static let challenge = AccessChallenge.fixed(Array("ApiKey".utf8))
-    private static let missing = AccessRefusal(status: 401, challenge: APIKeyAuthenticator.challenge, reason: "no API key was sent")
-    private static let unknown = AccessRefusal(status: 401, challenge: APIKeyAuthenticator.challenge, reason: "the API key is unknown")
+    private static let missing = AccessRefusal(
+        status: 401,
+        challenge: APIKeyAuthenticator.challenge,
+        reason: "no API key was sent"
+    )
+    private static let unknown = AccessRefusal(
+        status: 401,
+        challenge: APIKeyAuthenticator.challenge,
+        reason: "the API key is unknown"
+    )
 }

@@ -1,5 +1,3 @@
-
-
 /// What `allow` and `deny` say to an address.
 package enum AddressDecision: Sendable, Hashable {
     case allowed

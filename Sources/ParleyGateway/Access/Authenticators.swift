@@ -63,7 +63,8 @@ final class AuthenticatorStore: Sendable {
         self.state.withLock { state in
             var all: [Authenticators.Authenticator] = []
             if let basic = settings.basicAuth {
-                let found = state.basic[basic.userFile]
+                let found =
+                    state.basic[basic.userFile]
                     ?? BasicAuthenticator(userFile: basic.userFile, time: self.time, random: self.random)
                 state.basic[basic.userFile] = found
                 all.append(.basic(found))
@@ -74,7 +75,8 @@ final class AuthenticatorStore: Sendable {
                 all.append(.apiKey(found))
             }
             if let rules = settings.jwt {
-                let found = state.jwt[rules]
+                let found =
+                    state.jwt[rules]
                     ?? JWTAuthenticator(rules: rules, time: self.time, random: self.random, fetch: self.fetch)
                 state.jwt[rules] = found
                 all.append(.jwt(found))

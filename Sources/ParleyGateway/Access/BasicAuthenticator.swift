@@ -10,7 +10,8 @@ package struct BasicCredentials: Sendable, Hashable {
 
     /// The value of the field; `nil` when it is of another scheme or not readable, which counts as none.
     package init?(_ value: ByteBufferView) {
-        guard let text = AuthorizationField.token(of: value, scheme: Self.scheme), let bytes = AccessBase64.decode(text),
+        guard let text = AuthorizationField.token(of: value, scheme: Self.scheme),
+            let bytes = AccessBase64.decode(text),
             let colon = bytes.firstIndex(of: UInt8(ascii: ":"))
         else { return nil }
         self.user = Array(bytes[..<colon])

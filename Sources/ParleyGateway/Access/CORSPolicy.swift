@@ -71,14 +71,16 @@ package struct CORSPolicy: Sendable {
     package func outcome(for head: RequestHead) -> Outcome {
         guard let field = head.block.first(.origin) else {
             // A cache must know that with an origin the answer is another one.
-            return self.others.actual.contains { $0.name == Self.vary } ? .actual([Field("Vary", "Origin".utf8)]) : .none
+            return self.others.actual.contains { $0.name == Self.vary }
+                ? .actual([Field("Vary", "Origin".utf8)]) : .none
         }
         let origin = self.origin(head.block.view(field.value))
         guard head.method == .options, let wanted = head.block.firstField(named: Self.requestMethod) else {
             return .actual(origin.actual)
         }
         let isAllowed =
-            self.methods.contains { $0.elementsEqual(head.block.view(wanted.value)) } && self.allowsHeaders(of: head.block)
+            self.methods.contains { $0.elementsEqual(head.block.view(wanted.value)) }
+            && self.allowsHeaders(of: head.block)
         return .preflight(isAllowed ? origin.preflight : [Field("Vary", "Origin".utf8)])
     }
 
@@ -103,7 +105,8 @@ package struct CORSPolicy: Sendable {
         guard !self.allowsAllHeaders, let field = block.firstField(named: Self.requestHeaders) else { return true }
         for name in block.view(field.value).split(separator: UInt8(ascii: ",")) {
             let trimmed = AccessText.trimmed(name)
-            guard trimmed.isEmpty || self.headers.contains(where: { AccessText.isEqualIgnoringCase(trimmed, $0) }) else {
+            guard trimmed.isEmpty || self.headers.contains(where: { AccessText.isEqualIgnoringCase(trimmed, $0) })
+            else {
                 return false
             }
         }

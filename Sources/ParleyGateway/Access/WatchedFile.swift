@@ -134,7 +134,9 @@ final class WatchedFile<Content: Sendable>: Sendable {
     /// Looks again when it is time. Blocks.
     func look(_ now: ContinuousClock.Instant) -> Version {
         if let version = self.current(now) { return version }
-        let known = self.state.withLock { state in state.version.flatMap { (try? $0.content.get()) != nil ? state.stamp : nil } }
+        let known = self.state.withLock { state in
+            state.version.flatMap { (try? $0.content.get()) != nil ? state.stamp : nil }
+        }
         if let known, (try? FileReading.stamp(of: self.path)) == known {
             let unchanged = self.state.withLock { state -> Version? in
                 guard state.stamp == known else { return nil }

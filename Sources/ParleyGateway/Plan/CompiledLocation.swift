@@ -31,6 +31,8 @@ final class CompiledLocation: Sendable {
     let rewrites: RewriteProgram
     let access: AccessList
     let requestLimiter: RequestLimiter
+    /// Those of them that are counted together with other gateways.
+    let sharedLimits: SharedLimits?
     let requestKeys: [Template]
     /// Their places in metrics.
     let requestZoneNumbers: [Int]
@@ -69,6 +71,7 @@ final class CompiledLocation: Sendable {
             },
             isDryRun: settings.isRequestLimitDry
         )
+        self.sharedLimits = try SharedLimits(settings, parts: parts)
         self.requestKeys = settings.requestLimits.compactMap { parts.requestKeys[$0.zone] }
         self.requestZoneNumbers = settings.requestLimits.map { use in
             parts.model.requestZones.firstIndex { $0.name == use.zone } ?? .max
@@ -104,6 +107,7 @@ final class CompiledLocation: Sendable {
         self.setFields = set.fields
         self.replacedFields = set.replaced
         var hidden = FieldNameSet(settings.proxy.hiddenFields)
+        if settings.proxy.carriesContext { hidden.insert(.xRequestID) }
         for field: KnownField in [
             .connection, .keepAlive, .transferEncoding, .proxyConnection, .upgrade, .contentLength, .xParleyInstance,
         ] {
@@ -142,6 +146,9 @@ final class CompiledLocation: Sendable {
             .host, .connection, .contentLength, .transferEncoding, .keepAlive, .expect, .upgrade,
         ] {
             replaced.insert(field)
+        }
+        if proxy.carriesContext {
+            for name in ContextFields.written { replaced.insert(name) }
         }
         // gRPC's servers ask for `te: trailers`; elsewhere it is the connection's.
         if !isGRPC, proxy.version != .http2 { replaced.insert(.te) }

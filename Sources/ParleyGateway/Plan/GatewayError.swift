@@ -1,3 +1,5 @@
+package import ParleyCore
+
 /// Why a gateway cannot run with a configuration, or cannot listen.
 package struct GatewayError: Error, Sendable, CustomStringConvertible {
     package enum Code: Sendable, Hashable {
@@ -14,10 +16,14 @@ package struct GatewayError: Error, Sendable, CustomStringConvertible {
     package var code: Code
     /// What is wrong, where, and what to do about it.
     package var message: String
+    package var cause: (any Error)?
+    /// Where it could not listen.
+    package var endpoint: Endpoint?
 
-    package init(_ code: Code, _ message: String) {
+    package init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
         self.code = code
         self.message = message
+        self.cause = cause
     }
 
     package var description: String { self.message }

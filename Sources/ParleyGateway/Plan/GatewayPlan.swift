@@ -7,13 +7,13 @@ final class GatewayPlan: Sendable {
     /// One address that is listened on, with the servers that share it.
     struct Socket: Sendable {
         let listen: ListenModel
+        /// Names it among those of its plan, and of the plans before and after.
+        let address: String
         let servers: [CompiledServer]
         let table: ServerTable
         /// Asked when no name fits; its connection settings hold for every head that comes in here.
         let fallback: CompiledServer
         let certificates: ServerCertificates?
-
-        var address: String { "\(self.listen.host):\(self.listen.port)" }
     }
 
     let model: GatewayModel
@@ -25,6 +25,7 @@ final class GatewayPlan: Sendable {
     let requestZones: [String: RequestZone]
     let connectionZones: [String: ConnectionZone]
     let keySeed: LimitKeySeed
+    let sharedServers: [String: SharedLimitServer]
 
     init(_ model: GatewayModel, generation: Int, parts: PlanParts) throws {
         self.model = model
@@ -33,6 +34,7 @@ final class GatewayPlan: Sendable {
         self.requestZones = parts.requestZones
         self.connectionZones = parts.connectionZones
         self.keySeed = parts.keySeed
+        self.sharedServers = parts.sharedServers
         var maps: [String: MapTable] = [:]
         for map in model.maps { maps[map.variable] = try MapTable(map) }
         self.maps = maps
@@ -79,16 +81,20 @@ final class GatewayPlan: Sendable {
     private static func sockets(_ servers: [CompiledServer], _ time: any TimeSource) throws -> [Socket] {
         var order: [String] = []
         var groups: [String: [(server: CompiledServer, listen: ListenModel)]] = [:]
-        for server in servers {
-            for listen in server.model.listens {
-                let key = "\(listen.host):\(listen.port)"
+        for (number, server) in servers.enumerated() {
+            for (place, listen) in server.model.listens.enumerated() {
+                // Each free port is one of its own.
+                let free = listen.port == 0 ? "/\(number).\(place)" : ""
+                let key = "\(listen.host):\(listen.port)\(free)"
                 if groups[key] == nil { order.append(key) }
                 groups[key, default: []].append((server, listen))
             }
         }
         return try order.map { key in
             let members = groups[key] ?? []
-            let indexed: [(index: Int, names: [ServerName])] = members.enumerated().map { (index: $0.offset, names: $0.element.server.model.names) }
+            let indexed: [(index: Int, names: [ServerName])] = members.enumerated().map {
+                (index: $0.offset, names: $0.element.server.model.names)
+            }
             let fallback = members.firstIndex { $0.listen.isDefault } ?? 0
             guard var listen = members.first?.listen else {
                 throw GatewayError(.invalidConfiguration, "no server listens on \(key)")
@@ -99,10 +105,12 @@ final class GatewayPlan: Sendable {
                 listen.hasHTTP2 = listen.hasHTTP2 || member.listen.hasHTTP2
                 listen.hasProxyProtocol = listen.hasProxyProtocol || member.listen.hasProxyProtocol
             }
-            let certificates = listen.isTLS
+            let certificates =
+                listen.isTLS
                 ? try Self.certificates(members.map(\.server.model), listen, fallback, time) : nil
             return Socket(
                 listen: listen,
+                address: key,
                 servers: members.map(\.server),
                 table: try ServerTable(indexed, fallback: fallback),
                 fallback: members[fallback].server,
@@ -118,6 +126,8 @@ struct PlanParts: Sendable {
     var upstreams: [String: Upstream] = [:]
     var requestZones: [String: RequestZone] = [:]
     var requestKeys: [String: Template] = [:]
+    /// By their addresses.
+    var sharedServers: [String: SharedLimitServer] = [:]
     var connectionZones: [String: ConnectionZone] = [:]
     var connectionKeys: [String: Template] = [:]
     let keySeed: LimitKeySeed

@@ -1,9 +1,10 @@
+internal import NIOCore
+
 #if canImport(Glibc)
 internal import Glibc
 #elseif canImport(Darwin)
 internal import Darwin
 #endif
-internal import NIOCore
 
 /// The system's resolver, for names that are looked up once, at the start. Blocks.
 enum HostLookup {

@@ -1,3 +1,4 @@
+internal import Logging
 internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
@@ -6,6 +7,8 @@ internal import ParleyCore
 /// not changed: what balancers and limits have learnt outlives a reload.
 final class PlanCompiler: Sendable {
     private let time: any TimeSource
+    private let random: any RandomSource
+    private let logger: Logger
     private let log: AccessLogWriter
     private let accessLog: String?
     private let upstreamCertificates: UpstreamCertificates
@@ -15,11 +18,14 @@ final class PlanCompiler: Sendable {
     init(
         time: any TimeSource,
         random: any RandomSource,
+        logger: Logger,
         log: AccessLogWriter,
         accessLog: String?,
         upstreamCertificates: UpstreamCertificates
     ) {
         self.time = time
+        self.random = random
+        self.logger = logger
         self.log = log
         self.accessLog = accessLog
         self.upstreamCertificates = upstreamCertificates
@@ -46,9 +52,15 @@ final class PlanCompiler: Sendable {
         }
         for zone in model.requestZones {
             let kept = old?.model.requestZones.first { $0 == zone }.flatMap { old?.requestZones[$0.name] }
-            parts.requestZones[zone.name] = try kept
+            parts.requestZones[zone.name] =
+                try kept
                 ?? RequestZone(name: zone.name, bytes: zone.bytes, rate: zone.rate)
             parts.requestKeys[zone.name] = zone.key
+            if let url = zone.shared?.url, parts.sharedServers[url] == nil {
+                parts.sharedServers[url] =
+                    try old?.sharedServers[url]
+                    ?? SharedLimitServer(url: url, logger: self.logger, time: self.time, random: self.random)
+            }
         }
         for zone in model.connectionZones {
             let kept = old?.model.connectionZones.first { $0 == zone }.flatMap { old?.connectionZones[$0.name] }

@@ -69,6 +69,12 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
         for member in self.members { member.connection.close() }
     }
 
+    /// Peers that left: their connections end with the last request on them.
+    func close(where isGone: (PeerID) -> Bool) {
+        for member in self.members where isGone(member.peer) { member.connection.close() }
+        self.members.removeAll { isGone($0.peer) }
+    }
+
     func connectionIsIdle(_ connection: HTTP2ClientConnection) {
         if self.isClosed { connection.close() }
     }

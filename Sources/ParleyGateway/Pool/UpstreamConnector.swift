@@ -42,7 +42,8 @@ extension GatewayWorker {
         let isTLS = location.target?.scheme == .https || location.target?.scheme == .grpcs
         let tls: NIOSSLClientHandler?
         do {
-            tls = isTLS
+            tls =
+                isTLS
                 ? try self.shared.upstreamCertificates.makeHandler(
                     location.proxy.tls,
                     protocols: alpn,

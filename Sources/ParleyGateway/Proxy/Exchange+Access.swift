@@ -67,11 +67,18 @@ extension Exchange {
     }
 
     private func reportHealth() {
+        guard self.head.method == .get || self.head.method == .head else {
+            return self.fail(405, .clientProtocolError, "\(self.head.method) is not for a question of health")
+        }
+        var question = GatewayHealth.Question.whole
+        let path = self.rewriteState.path.readableBytesView
+        if path.suffix(5).elementsEqual("/live".utf8) { question = .live }
+        if path.suffix(6).elementsEqual("/ready".utf8) { question = .ready }
         self.phase = .authorizing
         let token = self.generation
         let exchange = NIOLoopBound(self, eventLoop: self.loop)
-        let report = self.worker.shared.healthReport
-        self.loop.makeFutureWithTask { await report() }.whenSuccess { status, body in
+        let health = self.worker.shared.health
+        self.loop.makeFutureWithTask { [question] in await health.answer(question) }.whenSuccess { status, body in
             let exchange = exchange.value
             guard exchange.generation == token, exchange.phase == .authorizing else { return }
             exchange.phase = .routing

@@ -9,9 +9,11 @@ extension Exchange {
         self.flags.formUnion(flags)
         if self.why.isEmpty { self.why = why() }
         if self.status == 0 || self.status < 400 { self.status = ErrorBody.visible(status) }
-        if !self.isErrorPage, let location, let page = location.settings.errorPages.first(where: {
-            $0.statuses.contains(Int(status))
-        }) {
+        if !self.isErrorPage, let location,
+            let page = location.settings.errorPages.first(where: {
+                $0.statuses.contains(Int(status))
+            })
+        {
             self.isErrorPage = true
             return self.showErrorPage(page, for: status)
         }
@@ -72,12 +74,7 @@ extension Exchange {
         let type: StaticString
         if self.plan.model.errorFormat == .problem {
             type = "application/problem+json"
-            body = status < 400 ? nil : ErrorBody.problem(
-                visible,
-                code: self.flags.isEmpty ? "error" : self.flags.text.lowercased(),
-                detail: self.why,
-                requestID: self.ensureRequestID().text
-            )
+            body = status < 400 ? nil : self.problemBody(visible)
         } else {
             type = "text/html"
             body = ErrorBody.html(status, product: GatewayProduct.name(self.location?.settings.showsVersion ?? true))
@@ -136,6 +133,7 @@ extension Exchange {
         if let challenge = self.challenge, status == 401 {
             head.block.append(name: "WWW-Authenticate".utf8, value: challenge, known: .wwwAuthenticate)
         }
+        self.appendProblemFields(to: &head.block)
         self.appendAddedFields(to: &head.block, status: status)
         self.sentFields = head.block
         let isEnd = self.head.method == .head || !hasBody || body.readableBytes == 0
@@ -157,7 +155,7 @@ extension Exchange {
         block.append("Server", GatewayProduct.name(settings?.showsVersion ?? true), .server)
         block.append(name: "Date".utf8, value: self.worker.date, known: .date)
         if self.location?.proxy.carriesContext ?? false {
-            block.append("X-Request-ID", self.ensureRequestID().text, .xRequestID)
+            self.appendRequestID(to: &block)
         }
     }
 

@@ -86,12 +86,6 @@ extension Exchange {
         }
     }
 
-    /// Id, trace and deadline, for services of our own.
-    private func appendContext(to block: inout FieldBlock) {
-        if let incoming = self.head.block.first(.xRequestID), !incoming.value.isEmpty { return }
-        block.append("X-Request-ID", self.ensureRequestID().text, .xRequestID)
-    }
-
     private func appendClientFields(to block: inout FieldBlock, _ location: CompiledLocation) {
         let sent = self.head.block
         let bytes = sent.bytes.readableBytesUInt8Span
@@ -154,7 +148,11 @@ extension Exchange {
         let hidden = location.hiddenFields
         head.block.fields.removeAll(keepingCapacity: true)
         let bytes = upstream.block.bytes.readableBytesUInt8Span
-        for field in upstream.block.fields where !hidden.contains(field, in: bytes) { head.block.fields.append(field) }
+        let named = upstream.block.first(.connection)
+        for field in upstream.block.fields where !hidden.contains(field, in: bytes) {
+            if let named, Self.isNamed(field, by: named, bytes) { continue }
+            head.block.fields.append(field)
+        }
         head.block.bytes.reserveCapacity(minimumWritableBytes: 160)
         if case .length(let length) = upstream.framing {
             head.block.append("Content-Length", "\(length)", .contentLength)
@@ -176,7 +174,8 @@ extension Exchange {
                     length: Int(field.value.count)
                 )
             else { continue }
-            let new = field.known == .location
+            let new =
+                field.known == .location
                 ? redirects.location(value, in: self, scratch: self.worker.regexes).map { self.absolute($0) }
                 : redirects.refresh(value, in: self, scratch: self.worker.regexes)
             guard let new else { continue }

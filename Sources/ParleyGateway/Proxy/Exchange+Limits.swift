@@ -13,9 +13,31 @@ extension Exchange {
         guard let location = self.location else { return }
         guard !location.requestLimiter.isEmpty, !self.isLimited else { return self.limitConnections() }
         self.isLimited = true
-        let verdict = location.requestLimiter.check(now: self.worker.milliseconds) { index in
-            self.key(location.requestKeys[index])
+        if let shared = location.sharedLimits { return self.limitTogether(shared, location) }
+        self.limitAlone()
+    }
+
+    /// By the counters of this gateway.
+    ///
+    /// - Parameters:
+    ///   - others: Limits that have been looked at elsewhere.
+    ///   - wait: Milliseconds that they make the request wait.
+    func limitAlone(except others: [Int] = [], waiting wait: Int64 = 0) {
+        guard let location = self.location else { return }
+        var verdict = location.requestLimiter.check(now: self.worker.milliseconds) { index in
+            others.contains(index) ? .none : self.key(location.requestKeys[index])
         }
+        switch verdict.outcome {
+        case .delayed(let own): verdict.outcome = .delayed(milliseconds: max(own, wait))
+        case .passed where wait > 0: verdict.outcome = .delayed(milliseconds: wait)
+        case .passed, .rejected: break
+        }
+        if verdict.limit == nil { verdict.limit = others.first }
+        self.decide(verdict)
+    }
+
+    func decide(_ verdict: RequestVerdict) {
+        guard let location = self.location else { return }
         self.noteZones(verdict, location)
         switch verdict.outcome {
         case _ where verdict.isDryRun, .passed:

@@ -113,6 +113,7 @@ extension Exchange: ResponseReceiver {
         if head.status == 101 { return self.switchProtocols(head) }
         // 100 and 103 are between the gateway and the instance, as in nginx 1.22.
         if head.isInformational { return }
+        if self.isForeign(head) { return self.refuseForeign(head) }
         self.attempts[self.attempts.count - 1].firstByte = .now()
         self.attempts[self.attempts.count - 1].status = head.status
         self.upstreamHead = head

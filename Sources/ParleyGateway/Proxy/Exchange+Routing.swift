@@ -42,14 +42,22 @@ extension Exchange: RewriteScope {
             let variables = self.rewriteState.variables
             self.rewriteState = RewriteState(uri, target: target)
             self.rewriteState.variables = variables
+            if server.model.connection.refusesMisleadingPaths, !uri.isWholePath(of: target),
+                RequestPath(String(buffer: target)) == nil
+            {
+                self.problem = .badPath
+                return self.fail(400, .clientProtocolError, "the path could mean something else to a service")
+            }
         } catch {
+            self.problem = .badPath
             return self.fail(400, .clientProtocolError, "\(error)")
         }
         if self.head.method == .trace || self.head.method == .connect {
             return self.fail(405, .clientProtocolError, "\(self.head.method) is not forwarded")
         }
         if !server.rewrites.isEmpty,
-            self.goesOn(server.rewrites.run(in: self, at: RewriteProgram.Place.server, scratch: self.worker.regexes)) == false
+            self.goesOn(server.rewrites.run(in: self, at: RewriteProgram.Place.server, scratch: self.worker.regexes))
+                == false
         {
             return
         }
@@ -83,7 +91,11 @@ extension Exchange: RewriteScope {
             self.stream?.apply(location.timing)
             if self.isBodyTooLarge(location) { return self.fail(413, .bodyTooLarge, "the body is larger than allowed") }
             if location.rewrites.isEmpty { return self.limitRequests() }
-            let result = location.rewrites.run(in: self, at: RewriteProgram.Place.location, scratch: self.worker.regexes)
+            let result = location.rewrites.run(
+                in: self,
+                at: RewriteProgram.Place.location,
+                scratch: self.worker.regexes
+            )
             if result == .relocate { continue }
             if self.goesOn(result) { self.limitRequests() }
             return

@@ -16,6 +16,7 @@ extension Exchange {
             self.upstream = upstream
         }
         guard let upstream = self.upstream else { return self.fail(502, .noneHealthy, "no upstream") }
+        guard self.beginDeadline(location) else { return }
         if let circuit = upstream.group.circuit {
             guard circuit.take(.request) else {
                 return self.fail(503, .overflow, "as many requests to \(upstream.model.name) at once as allowed")
@@ -42,7 +43,9 @@ extension Exchange {
             chance: self.worker.chance()
         )
         guard let peer else {
-            return self.fail(502, .noneHealthy, "no live instance of \(upstream.model.name)")
+            if self.looksAgain(upstream) { return }
+            let status: UInt16 = self.plan.model.errorFormat == .problem && self.attempts.isEmpty ? 503 : 502
+            return self.fail(status, .noneHealthy, "no live instance of \(upstream.model.name)")
         }
         self.peer = peer
         self.attempts.append(AttemptNote(peer: peer, began: .now()))
@@ -141,7 +144,7 @@ extension Exchange {
             return
         }
         // A connection that had rested may have been closed by the other side as the request went out: that costs no try.
-        if stream?.isReused ?? false, failure.kind == .lost { self.triesLeft += 1 }
+        if failure.kind == .lost, stream?.isReused ?? false || self.isWorthTheSameInstance { self.triesLeft += 1 }
         let (reason, status) = Self.outcome(of: failure.kind)
         self.note(failure)
         self.tryAnother(reason, status: status, hasSent: stream?.hasSent ?? false, why: failure.detail)
@@ -191,6 +194,7 @@ extension Exchange {
     ) -> ExchangeRecord.RetryDecision {
         let next = location.proxy.nextUpstream
         guard next.reasons.contains(reason) else { return .notListed }
+        if hasSent, !self.isHarmlessTwice(reason, location) { return .nonIdempotent }
         if hasSent, self.head.method.isNonIdempotent, !next.reasons.contains(.nonIdempotent) { return .nonIdempotent }
         if hasSent, self.isStreamingBody { return .bodySent }
         guard self.triesLeft > 0 else { return .triesExhausted }

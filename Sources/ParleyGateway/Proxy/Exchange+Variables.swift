@@ -7,7 +7,9 @@ extension Exchange {
         case .host:
             if self.host.readableBytes > 0 {
                 buffer.writeImmutableBuffer(self.host)
-            } else if let server { buffer.writeBytes(server.name) }
+            } else if let server {
+                buffer.writeBytes(server.name)
+            }
         case .remoteAddress:
             if let connection { buffer.writeImmutableBuffer(connection.addressText) }
         case .proxyAddForwardedFor: self.writeForwardedFor(into: &buffer)
@@ -20,6 +22,9 @@ extension Exchange {
             _ = self.rewriteState.write(variable, into: &buffer)
         case .named(let name):
             if !self.rewriteState.write(variable, into: &buffer) { self.writeMapped(name, into: &buffer) }
+        case .requestField("host") where self.head.block.first(.host) == nil:
+            // HTTP/2 has it in a place of its own.
+            buffer.writeBytes(self.head.block.view(self.head.authority))
         case .requestField(let name): self.writeField(name, of: self.head.block, into: &buffer)
         case .cookie(let name): self.writeCookie(name, into: &buffer)
         case .responseField(let name):
@@ -44,7 +49,9 @@ extension Exchange {
             self.writeProtocol(into: &buffer)
         case .serverProtocol: self.writeProtocol(into: &buffer)
         case .contentLength:
-            if let field = self.head.block.first(.contentLength) { buffer.writeBytes(self.head.block.view(field.value)) }
+            if let field = self.head.block.first(.contentLength) {
+                buffer.writeBytes(self.head.block.view(field.value))
+            }
         case .contentType:
             if let field = self.head.block.first(.contentType) { buffer.writeBytes(self.head.block.view(field.value)) }
         case .serverName: if let server { buffer.writeBytes(server.name) }
@@ -89,7 +96,8 @@ extension Exchange {
         case .bodyBytesSent, .bytesSent: buffer.writeString("\(self.bodyBytesSent)")
         case .requestLength: buffer.writeString("\(self.head.block.bytes.readableBytes + self.bodyBytesReceived)")
         case .requestTime: Self.writeSeconds(NIODeadline.now() - self.started, into: &buffer)
-        case .requestCompletion: if self.status > 0, !self.flags.contains(.clientGone) { buffer.writeStaticString("OK") }
+        case .requestCompletion:
+            if self.status > 0, !self.flags.contains(.clientGone) { buffer.writeStaticString("OK") }
         case .milliseconds: self.worker.writeMilliseconds(into: &buffer)
         case .timeISO8601: buffer.writeString(self.worker.timeISO8601)
         case .timeLocal: buffer.writeString(self.worker.timeLocal)

@@ -12,7 +12,7 @@ final class Exchange {
         case routing
         /// `limit_req` lets it wait.
         case delayed
-        /// Credentials are being looked at, off the loop.
+        /// Credentials are being looked at, or instances looked for, off the loop.
         case authorizing
         /// The body is read before an instance is chosen.
         case collecting
@@ -74,6 +74,16 @@ final class Exchange {
     var isUpstreamPaused = false
     var mapDepth = 0
     var holdsCircuit = false
+    /// What is wrong, where flags and status do not say it.
+    var problem: ProblemCode?
+    var hasLookedAgain = false
+    /// The instance that the request has named, if it could.
+    var askedInstance: String?
+    /// When the whole of it has to be over.
+    var deadline: NIODeadline?
+    private(set) lazy var deadlineTimer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.deadlineReached() }
+    /// Its place among the worker's.
+    var place = 0
     private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
 
     init(worker: GatewayWorker) {
@@ -100,6 +110,7 @@ final class Exchange {
         guard self.phase != .done, self.phase != .idle else { return }
         self.phase = .done
         self.timer.clear()
+        if self.deadline != nil { self.deadlineTimer.clear() }
         if let location { location.connectionLimiter.give(&self.connectionLease) }
         if self.holdsCircuit, let upstream {
             upstream.group.circuit?.give(.request)
@@ -151,12 +162,16 @@ final class Exchange {
         self.wantsClientBody = false
         self.upstreamHead = nil
         self.isUpstreamPaused = false
+        self.problem = nil
+        self.hasLookedAgain = false
+        self.askedInstance = nil
+        self.deadline = nil
     }
 
     /// The id under which its story is kept: what was sent along, if anything was.
     var recordedID: String {
+        if let id = self.clientRequestID { return self.head.block.text(id) }
         if let requestID { return requestID.text }
-        if let field = self.head.block.first(.xRequestID), !field.value.isEmpty { return self.head.block.text(field.value) }
         return self.ensureRequestID().text
     }
 

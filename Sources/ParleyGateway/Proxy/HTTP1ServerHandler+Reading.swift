@@ -108,7 +108,7 @@ extension HTTP1ServerHandler {
     private func discard() -> Bool {
         switch self.decoder.next(&self.inbound) {
         case .more:
-            self.timer.set(milliseconds: Self.lingerMilliseconds)
+            self.timer.set(milliseconds: self.settings.lingerTimeout)
             return false
         case .data:
             return true
@@ -171,7 +171,7 @@ extension HTTP1ServerHandler {
         guard let context = self.context else { return }
         self.phase = .lingering
         self.inbound = ByteBuffer()
-        self.timer.set(milliseconds: Self.lingerMilliseconds)
+        self.timer.set(milliseconds: self.settings.lingerTimeout)
         context.close(mode: .output).assumeIsolated().whenFailure { [self] _ in self.close() }
     }
 }

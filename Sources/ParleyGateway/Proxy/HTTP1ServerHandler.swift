@@ -54,7 +54,6 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     static let readAhead = 65_536
     /// A body that is larger than this is not copied behind its head.
     static let copyLimit = 16_384
-    static let lingerMilliseconds = 5_000
 
     init(acceptor: any RequestAcceptor, settings: ConnectionSettings, timing: ClientTiming, eventLoop: any EventLoop) {
         self.eventLoop = eventLoop

@@ -64,7 +64,7 @@ struct RequestID: Sendable, Hashable {
         Self.write(self.low, into: &buffer)
     }
 
-    private static func write(_ word: UInt64, into buffer: inout ByteBuffer) {
+    static func write(_ word: UInt64, into buffer: inout ByteBuffer) {
         var shift: UInt64 = 64
         while shift > 0 {
             shift -= 4

@@ -76,9 +76,13 @@ final class ProtocolStarter: ChannelInboundHandler, RemovableChannelHandler {
             self.connection.sentPlainToTLS()
             self.start(.http1, context.channel)
         case let acceptance as TLSAcceptance:
-            if case .secure(let entry, let name) = acceptance { self.connection.secured(entry: entry, serverName: name) }
+            if case .secure(let entry, let name) = acceptance {
+                self.connection.secured(entry: entry, serverName: name)
+            }
         case TLSUserEvent.handshakeCompleted(let negotiated):
-            self.connection.handshakeCompleted(try? context.pipeline.syncOperations.handler(type: NIOSSLServerHandler.self))
+            self.connection.handshakeCompleted(
+                try? context.pipeline.syncOperations.handler(type: NIOSSLServerHandler.self)
+            )
             self.start(negotiated == "h2" ? .http2 : .http1, context.channel)
         default:
             context.fireUserInboundEventTriggered(event)

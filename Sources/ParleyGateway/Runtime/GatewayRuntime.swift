@@ -18,7 +18,13 @@ package final class GatewayRuntime: Service, Sendable {
     package struct Options: Sendable {
         /// Where upstreams that name a service find its instances.
         package var resolver: (any ServiceResolver)?
+        /// The same for upstreams of gRPC, where that is another one.
+        package var rpcResolver: (any ServiceResolver)?
         package var gracePeriod: Duration = .seconds(30)
+        /// How long `/health/ready` says no before the sockets are closed, so that balancers in front learn of it.
+        package var drainDelay: Duration = .zero
+        /// How long `/health` waits for each service.
+        package var healthTimeout: Duration = .seconds(1)
         /// Told each address as it is listened on: `https://127.0.0.1:8443`.
         package var reportsListening: @Sendable (String) async -> Void = { _ in }
         /// Where requests are logged whose location names no log; `nil` is nowhere.
@@ -27,11 +33,19 @@ package final class GatewayRuntime: Service, Sendable {
         package init() {}
     }
 
+    /// To be shared with those who are told of it.
+    private final class Shared: Sendable {
+        let value: Mutex<State>
+
+        init(_ state: State) { self.value = Mutex(state) }
+    }
+
     private struct State {
         var plan: GatewayPlan?
         var workers: [WorkerHandle] = []
         var listeners: [String: any Channel] = [:]
         var addresses: [String: String] = [:]
+        var endpoints: [String: Endpoint] = [:]
         var isListening = false
         var failure: GatewayError?
     }
@@ -39,11 +53,12 @@ package final class GatewayRuntime: Service, Sendable {
     private let options: Options
     private let logger: Logger
     private let time: any TimeSource
-    private let state = Mutex(State())
+    private let state = Shared(State())
     private let changed = Signal()
     private let initial: GatewayModel
     private let shared: GatewayShared
     private let compiler: PlanCompiler
+    private let followers: PlanFollowers
 
     package var records: RecordStore { self.shared.records }
 
@@ -71,11 +86,18 @@ package final class GatewayRuntime: Service, Sendable {
             hostname: ProcessFacts.hostname,
             pid: ProcessFacts.pid,
             upstreamCertificates: certificates,
-            healthReport: { (200, ByteBuffer(string: "{\"status\":\"passing\"}")) }
+            health: GatewayHealth(timeLimit: options.healthTimeout, time: time)
+        )
+        self.followers = PlanFollowers(
+            resolver: options.resolver,
+            rpcResolver: options.rpcResolver,
+            shared: self.shared,
+            workers: { [state = self.state] in state.value.withLock { $0.workers } }
         )
         self.compiler = PlanCompiler(
             time: time,
             random: random,
+            logger: logger,
             log: log,
             accessLog: options.accessLog,
             upstreamCertificates: certificates
@@ -86,12 +108,23 @@ package final class GatewayRuntime: Service, Sendable {
     ///
     /// - Throws: ``GatewayError`` when it could not.
     package func listeningAddresses() async throws -> [String] {
+        try await self.whenListening { state, plan in plan.sockets.compactMap { state.addresses[$0.address] } }
+    }
+
+    /// The same without the scheme.
+    ///
+    /// - Throws: ``GatewayError`` when it could not.
+    package func listeningEndpoints() async throws -> [Endpoint] {
+        try await self.whenListening { state, plan in plan.sockets.compactMap { state.endpoints[$0.address] } }
+    }
+
+    private func whenListening<Value: Sendable>(_ value: (State, GatewayPlan) -> Value) async throws -> Value {
         while true {
             let generation = self.changed.generation
-            let outcome: Result<[String], GatewayError>? = self.state.withLock { state in
+            let outcome: Result<Value, GatewayError>? = self.state.value.withLock { state in
                 if let failure = state.failure { return .failure(failure) }
                 guard state.isListening, let plan = state.plan else { return nil }
-                return .success(plan.sockets.compactMap { state.addresses[$0.address] })
+                return .success(value(state, plan))
             }
             if let outcome { return try outcome.get() }
             try Task.checkCancellation()
@@ -114,7 +147,7 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func fail(_ error: any Error) {
         let failure = error as? GatewayError ?? GatewayError(.cannotListen, "\(error)")
-        self.state.withLock { $0.failure = $0.failure ?? failure }
+        self.state.value.withLock { $0.failure = $0.failure ?? failure }
         self.changed.ring()
     }
 
@@ -134,17 +167,21 @@ package final class GatewayRuntime: Service, Sendable {
             )
         }
         let ready = workers
-        self.state.withLock { state in
+        try await self.followers.prepare(plan)
+        self.state.value.withLock { state in
             state.plan = plan
             state.workers = ready
         }
+        self.shared.health.adopt(plan)
+        self.followers.adopt(plan)
         try await self.listen(plan, group)
-        self.state.withLock { $0.isListening = true }
+        self.state.value.withLock { $0.isListening = true }
         self.changed.ring()
         for address in try await self.listeningAddresses() { await self.options.reportsListening(address) }
         await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await self.shared.log.run() }
             tasks.addTask { try await self.maintain() }
+            tasks.addTask { await self.followers.run() }
             try? await gracefulShutdown()
             await self.drain()
             tasks.cancelAll()
@@ -157,15 +194,16 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func listen(_ plan: GatewayPlan, _ group: MultiThreadedEventLoopGroup) async throws {
         for socket in plan.sockets {
-            let isOpen = self.state.withLock { $0.listeners[socket.address] != nil }
+            let isOpen = self.state.value.withLock { $0.listeners[socket.address] != nil }
             if isOpen { continue }
             let channel = try await self.bind(socket, group)
             let port = channel.localAddress?.port ?? socket.listen.port
             let host = socket.listen.host.contains(":") ? "[\(socket.listen.host)]" : socket.listen.host
             let address = "\(socket.listen.isTLS ? "https" : "http")://\(host):\(port)"
-            self.state.withLock { state in
+            self.state.value.withLock { state in
                 state.listeners[socket.address] = channel
                 state.addresses[socket.address] = address
+                state.endpoints[socket.address] = Endpoint(host: socket.listen.host, port: port)
             }
         }
     }
@@ -183,15 +221,18 @@ package final class GatewayRuntime: Service, Sendable {
                 .bind(host: socket.listen.host, port: socket.listen.port)
                 .get()
         } catch {
-            throw GatewayError(
+            var failure = GatewayError(
                 .cannotListen,
-                "cannot listen on \(key): \(error). Is the port in use (ss -tlnp), or below 1024?"
+                "cannot listen on \(key): \(error). Is the port in use (ss -tlnp), or below 1024?",
+                cause: error
             )
+            failure.endpoint = Endpoint(host: socket.listen.host, port: socket.listen.port)
+            throw failure
         }
     }
 
     private func accept(_ channel: any Channel, _ key: String) throws {
-        let (plan, workers) = self.state.withLock { ($0.plan, $0.workers) }
+        let (plan, workers) = self.state.value.withLock { ($0.plan, $0.workers) }
         guard let plan, let socket = plan.sockets.first(where: { $0.address == key }),
             let worker = workers.first(where: { $0.eventLoop === channel.eventLoop })?.worker,
             let number = self.shared.takeConnection(limit: plan.model.maxConnections)
@@ -210,33 +251,37 @@ package final class GatewayRuntime: Service, Sendable {
     ///
     /// - Throws: ``GatewayError``.
     package func reload(_ model: GatewayModel) async throws {
-        let (plan, workers) = self.state.withLock { ($0.plan, $0.workers) }
+        let (plan, workers) = self.state.value.withLock { ($0.plan, $0.workers) }
         guard let plan, let first = workers.first else {
             throw GatewayError(.invalidConfiguration, "the gateway is not running")
         }
         let next = try await self.compiler.compile(model, after: plan)
         guard let group = first.group else { return }
+        try await self.followers.prepare(next)
         do {
             try await self.listen(next, group)
         } catch {
             await self.closeListeners(except: plan)
             throw error
         }
-        self.state.withLock { $0.plan = next }
+        self.state.value.withLock { $0.plan = next }
         for worker in workers {
             try await worker.eventLoop.submit { worker.worker?.adopt(next) }.get()
         }
+        self.shared.health.adopt(next)
+        self.followers.adopt(next)
         await self.closeListeners(except: next)
         self.changed.ring()
     }
 
     private func closeListeners(except plan: GatewayPlan) async {
         let kept = Set(plan.sockets.map(\.address))
-        let gone = self.state.withLock { state in
+        let gone = self.state.value.withLock { state in
             let gone = state.listeners.filter { !kept.contains($0.key) }
             for key in gone.keys {
                 state.listeners[key] = nil
                 state.addresses[key] = nil
+                state.endpoints[key] = nil
             }
             return gone
         }
@@ -248,7 +293,9 @@ package final class GatewayRuntime: Service, Sendable {
     // MARK: - The end
 
     private func drain() async {
-        let (listeners, workers) = self.state.withLock { state in
+        self.shared.health.beginDraining()
+        if self.options.drainDelay > .zero { try? await self.time.sleep(for: self.options.drainDelay) }
+        let (listeners, workers) = self.state.value.withLock { state in
             defer { state.listeners = [:] }
             return (state.listeners, state.workers)
         }
@@ -261,15 +308,18 @@ package final class GatewayRuntime: Service, Sendable {
     }
 
     private func close() async {
-        let workers = self.state.withLock { $0.workers }
+        let workers = self.state.value.withLock { $0.workers }
+        // Who has waited until now is told.
+        for worker in workers { try? await worker.eventLoop.submit { worker.worker?.giveUp() }.get() }
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.close() }.get() }
+        await self.shared.health.shutdown()
     }
 
     /// What has to happen from time to time.
     private func maintain() async throws {
         while !Task.isCancelled {
             try await self.time.sleep(for: .seconds(10))
-            let plan = self.state.withLock { $0.plan }
+            let plan = self.state.value.withLock { $0.plan }
             for upstream in plan?.upstreams.values.map({ $0 }) ?? [] where upstream.model.outliers != nil {
                 _ = upstream.group.endOutlierInterval(now: Self.milliseconds)
             }

@@ -12,8 +12,7 @@ final class GatewayShared: Sendable {
     let log: AccessLogWriter
     let hostname: String
     let pid: Int32
-    /// Status and body of `/health`.
-    let healthReport: @Sendable () async -> (UInt16, ByteBuffer)
+    let health: GatewayHealth
     let upstreamCertificates: UpstreamCertificates
     private let state = Mutex(State())
 
@@ -22,6 +21,7 @@ final class GatewayShared: Sendable {
         var accepted: UInt64 = 0
         var handled: UInt64 = 0
         var requests: UInt64 = 0
+        var healthChanges: UInt64 = 0
         var dynamic: [String: Upstream] = [:]
         var dynamicOrder: [String] = []
     }
@@ -38,7 +38,7 @@ final class GatewayShared: Sendable {
         hostname: String,
         pid: Int32,
         upstreamCertificates: UpstreamCertificates,
-        healthReport: @escaping @Sendable () async -> (UInt16, ByteBuffer)
+        health: GatewayHealth
     ) {
         self.logger = logger
         self.time = time
@@ -48,7 +48,7 @@ final class GatewayShared: Sendable {
         self.hostname = hostname
         self.pid = pid
         self.upstreamCertificates = upstreamCertificates
-        self.healthReport = healthReport
+        self.health = health
     }
 
     /// Counts a connection, unless there are as many as there may be.
@@ -64,6 +64,11 @@ final class GatewayShared: Sendable {
     func giveConnection() { self.state.withLock { $0.connections -= 1 } }
 
     var openConnections: Int { self.state.withLock { $0.connections } }
+
+    /// How often checks have taken an instance out, or back in.
+    var healthChanges: UInt64 { self.state.withLock { $0.healthChanges } }
+
+    func countHealthChange() { self.state.withLock { $0.healthChanges &+= 1 } }
 
     /// nginx's `stub_status`.
     func stubStatus() -> ByteBuffer {

@@ -16,6 +16,8 @@ final class GatewayWorker {
     private var ids: RequestIDs
     private var chances: UInt64
     private var free: [Exchange] = []
+    /// All that there are, at work or free.
+    private var exchanges: [Exchange] = []
     private(set) var active = 0
     var connections: [ObjectIdentifier: ClientConnection] = [:]
     private(set) var isDraining = false
@@ -68,7 +70,13 @@ final class GatewayWorker {
 
     // MARK: - Exchanges
 
-    func exchange() -> Exchange { self.free.popLast() ?? Exchange(worker: self) }
+    func exchange() -> Exchange {
+        if let exchange = self.free.popLast() { return exchange }
+        let exchange = Exchange(worker: self)
+        exchange.place = self.exchanges.count
+        self.exchanges.append(exchange)
+        return exchange
+    }
 
     func began(_ exchange: Exchange) { self.active += 1 }
 
@@ -78,7 +86,16 @@ final class GatewayWorker {
     }
 
     func takeBack(_ exchange: Exchange) {
-        if self.free.count < Self.maxFreeExchanges { self.free.append(exchange) }
+        if self.free.count < Self.maxFreeExchanges { return self.free.append(exchange) }
+        // The last one takes its place.
+        guard let last = self.exchanges.popLast(), last !== exchange else { return }
+        last.place = exchange.place
+        self.exchanges[exchange.place] = last
+    }
+
+    /// What is under way is not waited for any longer.
+    func giveUp() {
+        for exchange in self.exchanges { exchange.shutDown() }
     }
 
     // MARK: - Upstreams
@@ -106,6 +123,18 @@ final class GatewayWorker {
         let pool = HTTP2Pool(worker: self, upstream: upstream)
         self.streams[key] = pool
         return pool
+    }
+
+    /// Instances have left: connections that rest would never be used again.
+    func closeIdle(of upstream: Upstream) {
+        let members = Set(upstream.group.states(now: self.milliseconds).map(\.id))
+        let identity = ObjectIdentifier(upstream)
+        for (key, pool) in self.pools where key.upstream == identity {
+            pool.closeIdle { !members.contains($0) }
+        }
+        for (key, pool) in self.streams where key.upstream == identity {
+            pool.close { !members.contains($0) }
+        }
     }
 
     /// What a variable in `proxy_pass` names: an upstream of the configuration, or an address.

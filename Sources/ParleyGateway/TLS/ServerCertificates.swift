@@ -117,9 +117,12 @@ package struct ServerTLSContext: Sendable {
     package func makeHandler() -> NIOSSLServerHandler {
         guard self.clientCertificate == .optionalNoCA else { return NIOSSLServerHandler(context: self.context) }
         // Whoever asks for certificates without an authority looks at them himself; here they only have to fit the key.
-        return NIOSSLServerHandler(context: self.context, customVerificationCallback: { _, promise in
-            promise.succeed(.certificateVerified)
-        })
+        return NIOSSLServerHandler(
+            context: self.context,
+            customVerificationCallback: { _, promise in
+                promise.succeed(.certificateVerified)
+            }
+        )
     }
 
     private static func askClients(

@@ -41,7 +41,9 @@ enum HTTP1Writer {
             _ = out.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { target in
                 var written = 0
                 for field in block.fields {
-                    guard field.name.upperBound <= source.count, field.value.upperBound <= source.count else { continue }
+                    guard field.name.upperBound <= source.count, field.value.upperBound <= source.count else {
+                        continue
+                    }
                     let end = written + Int(field.name.count) + Int(field.value.count) + 4
                     guard end <= target.count else { break }
                     written = Self.put(source, field.name, target, at: written)

@@ -121,7 +121,10 @@ extension Method {
         }
         for (candidate, method) in names where name.equals(ignoringCase: candidate) {
             // A method is case-sensitive: `get` is another one.
-            for index in 0..<name.count where name[index] >= 97 { self = .other; return }
+            for index in 0..<name.count where name[index] >= 97 {
+                self = .other
+                return
+            }
             self = method
             return
         }
