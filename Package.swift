@@ -58,11 +58,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-asn1", from: "1.7.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
         .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
         .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
-        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
     ],
     targets: [
@@ -216,7 +216,8 @@ let package = Package(
                 product("NIOHTTP1", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
                 product("NIOTLS", "swift-nio"), product("DequeModule", "swift-collections"),
                 product("HeapModule", "swift-collections"), "ParleyRESP", "CCrypt", "CZlib",
-                product("Crypto", "swift-crypto"), product("JWTKit", "jwt-kit"), product("AsyncHTTPClient", "async-http-client"),
+                product("Crypto", "swift-crypto"), product("JWTKit", "jwt-kit"),
+                product("AsyncHTTPClient", "async-http-client"),
                 product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
@@ -259,8 +260,9 @@ let package = Package(
             name: "ParleyOps",
             dependencies: [
                 "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleyAMQP", "ParleySQLite", "ParleyRabbitMQ",
-                "ParleyRESP", "ParleyRedis", product("Yams", "Yams"),
-                product("Logging", "swift-log"),
+                "ParleyRESP", "ParleyRedis", "ParleyGateway", product("Yams", "Yams"),
+                product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
+                product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
             ],
             swiftSettings: settings
         ),
@@ -269,7 +271,8 @@ let package = Package(
         .executableTarget(
             name: "parley",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyOps", "ParleyGateway",
+                "ParleyCore", "ParleyDiscovery", "ParleyMessaging", "ParleyRabbitMQ", "ParleyRegistry", "ParleyConsul",
+                "ParleyGateway", "ParleyHTTPServer", "ParleyOps",
                 product("ArgumentParser", "swift-argument-parser"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
                 product("UnixSignals", "swift-service-lifecycle"),
@@ -381,7 +384,8 @@ let package = Package(
         .testTarget(
             name: "ParleyOpsTests",
             dependencies: [
-                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyOps",
+                "ParleyCore", "ParleyMessaging", "ParleySagas", "ParleySQLite", "ParleyRabbitMQ", "ParleyGateway",
+                "ParleyOps",
                 "ParleyTestKit", "RabbitMQTestSupport", product("Logging", "swift-log"),
             ],
             swiftSettings: settings
@@ -499,10 +503,13 @@ let package = Package(
             name: "ParleyGatewayTests",
             dependencies: [
                 "ParleyCore", "ParleyDiscovery", "ParleyHTTPServer", "ParleyHTTPClient", "ParleyGateway",
-                "ParleyRESP", "HTTPTestSupport", "RedisTestSupport", "ProcessTestSupport",
+                "ParleyRESP", "HTTPTestSupport", "ProcessTestSupport", "RedisTestSupport", "CZlib",
                 product("AsyncHTTPClient", "async-http-client"),
                 product("Hummingbird", "hummingbird"), product("HTTPTypes", "swift-http-types"),
-                product("NIOCore", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("Logging", "swift-log"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
+                product("NIOHPACK", "swift-nio-http2"), product("Crypto", "swift-crypto"),
+                product("JWTKit", "jwt-kit"), product("Logging", "swift-log"),
                 product("ServiceLifecycle", "swift-service-lifecycle"),
             ],
             exclude: ["Routing/Facts"],

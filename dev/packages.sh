@@ -4,7 +4,8 @@
 swift_major=6 swift_minor=3
 
 # Debian's and Ubuntu's names, good on Debian 12 and Ubuntu 22.04 and 24.04.
-build_packages='libsqlite3-dev libpcre2-dev' # GRDB links the system's SQLite, the gateway the system's PCRE2
+# GRDB links the system's SQLite; the gateway its PCRE2, its zlib, and libcrypt for the hashes of passwords.
+build_packages='libsqlite3-dev libpcre2-dev zlib1g-dev libcrypt-dev'
 # sqlite3: a store seen from outside; perl: dev/tidy; the servers that the backends are tested on; pika: a client of
 # others; pip: Valkey, which Debian has not; openssl: certificates; bind9-dnsutils: dig, another's DNS client
 # shellcheck disable=SC2034 # dev/test reads it

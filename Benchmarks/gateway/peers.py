@@ -147,7 +147,7 @@ LARGE_BUFFERS = """    proxy_buffer_size 64k;
 
 
 def nginx(peer, site):
-    binary = program("nginx-binary")
+    binary = program("nginx")
     large = peer.name == "nginx-64k"
     if large:
         peer.rows = ("h1-64k",)

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Foundation
 internal import Logging
 internal import ParleyCore
+internal import ParleyGateway
 internal import ParleyOps
 
 /// What every command needs: writing, colours, and errors in one place.
@@ -34,6 +35,9 @@ enum Console {
             throw error
         } catch let error as ConfigurationError {
             // `file:line:column:` comes first, so that editors jump to it.
+            Self.error("\(error)")
+            throw ExitCode.failure
+        } catch let error as NginxErrors {
             Self.error("\(error)")
             throw ExitCode.failure
         } catch is CancellationError {

@@ -2,6 +2,11 @@ internal import Testing
 
 /// The same configuration and the same requests, to nginx and to the gateway: status, fields, body, what the upstreams
 /// received and which of them, and whether connections go on.
+///
+/// The gateway is the command at `PARLEY_BINARY`; with `PARLEY_DIFFERENTIAL_SUBJECT=nginx` it is nginx once more, which
+/// must never differ from itself. A new scenario is one more element of a list in `Scenarios/`: a configuration with
+/// placeholders (see ``Scenario``) and what is sent to it. An upstream behaves as the `X-Script` field of a request says
+/// (see ``Script``). Where the gateway is to differ, ``WantedDifference`` says so, with a reason.
 @Suite(.timeLimit(.minutes(10))) struct DifferentialTests {
     @Test(arguments: LocationScenarios.all) func locations(_ scenario: Scenario) async throws {
         try await Match.play(scenario)

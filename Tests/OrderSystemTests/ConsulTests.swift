@@ -47,12 +47,15 @@ import Testing
         let port = String(first.address.split(separator: ":").last ?? "")
         let second = try await self.registry(port: port)
         let catalog = Shop(base: "http://\(second.address)")
-        #expect(
-            try await isEventually(within: .seconds(60)) {
-                let text = try await catalog.send(.GET, "/v1/catalog/services").text
-                return text.contains("user-service") && text.contains("payment-service")
-            }
-        )
+        // Passing, all of them: one that is registered and not yet passing would be out of the shop's sight once more.
+        for name in ["user-service", "product-service", "inventory-service", "payment-service", "order-service"] {
+            #expect(
+                try await isEventually(within: .seconds(60)) {
+                    try await catalog.send(.GET, "/v1/health/service/\(name)?passing=true").text.contains("ServiceID")
+                },
+                "\(name) has come back"
+            )
+        }
         #expect(try await isEventually { try await shop.place().status == 202 })
         // One that is killed is critical within its TTL, and is not called any more: a typed answer, no hanging.
         await services["user-service"]?.killNow()

@@ -131,7 +131,7 @@ private func problems(_ text: String, _ variables: [String: String] = [:]) -> [S
     @Test func namesTheNearestKey() {
         #expect(
             problems("rabbitmqq:\n  vhosts: []\n") == [
-                "parley.yaml:1:1: 'the file' has no key 'rabbitmqq' (did you mean 'rabbitmq'?); it knows: rabbitmq"
+                "parley.yaml:1:1: 'the file' has no key 'rabbitmqq' (did you mean 'rabbitmq'?); it knows: rabbitmq, gateway"
             ]
         )
         let found = problems("rabbitmq:\n  vhosts:\n    - name: v\n      desciption: x\n  exchange: []\n")

@@ -34,8 +34,8 @@ package final class APIKeyAuthenticator: Sendable {
     ) {
         self.file = WatchedFile(path: keys.keyFile, limit: limits.fileBytes) { Self.parse($0) }
         let field = AccessText.lowercased(keys.field)
-        self.field = field
         self.known = KnownField(field.span)
+        self.field = field
         self.time = time
         self.threads = threads
         self.limits = limits

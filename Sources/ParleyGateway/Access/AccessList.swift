@@ -1,3 +1,5 @@
+package import NIOCore
+
 /// What `allow` and `deny` say to an address.
 package enum AddressDecision: Sendable, Hashable {
     case allowed
@@ -8,8 +10,8 @@ package enum AddressDecision: Sendable, Hashable {
 
 /// `allow` and `deny` of one location: the first rule that fits decides.
 ///
-/// As in nginx, rules of IPv4 and of IPv6 are two lists, and an IPv4-mapped address is looked up in the first, when that
-/// has any. The rules are compiled to intervals, so a lookup is a binary search however many there are.
+/// As in nginx, rules of IPv4 and of IPv6 are two lists, and an IPv4-mapped address is looked up in the first, when
+/// that has any. The rules are compiled to intervals, so a lookup is a binary search however many there are.
 package struct AccessList: Sendable {
     private let v4: IntervalTable<UInt32>
     private let v6: IntervalTable<UInt128>
@@ -48,6 +50,9 @@ package struct AccessList: Sendable {
     package var isEmpty: Bool { !self.hasV4 && !self.hasV6 }
 
     /// Four bytes or sixteen; anything else is a socket without an address, for which only `all` is meant.
+    /// - Parameter address: Four bytes or sixteen.
+    package func decision(for address: [UInt8]) -> AddressDecision { self.decision(for: address.span) }
+
     package func decision(for address: Span<UInt8>) -> AddressDecision {
         switch address.count {
         case 4:
@@ -59,6 +64,28 @@ package struct AccessList: Sendable {
         default:
             return self.others
         }
+    }
+
+    package func decision(for address: SocketAddress?) -> AddressDecision {
+        // Where the address stands in the system's structures, the same on all systems.
+        switch address {
+        case .v4: return self.decision(for: address, at: 4, count: 4)
+        case .v6: return self.decision(for: address, at: 8, count: 16)
+        case .unixDomainSocket, nil: return self.others
+        }
+    }
+
+    private func decision(for address: SocketAddress?, at start: Int, count: Int) -> AddressDecision {
+        let decision = address?.withSockAddr { structure, size in
+            let bytes = UnsafeRawBufferPointer(start: structure, count: size)
+            guard start + count <= size else { return self.others }
+            return self.decision(for: UnsafeRawBufferPointer(rebasing: bytes[start..<start + count]))
+        }
+        return decision ?? self.others
+    }
+
+    private func decision(for bytes: UnsafeRawBufferPointer) -> AddressDecision {
+        bytes.withMemoryRebound(to: UInt8.self) { self.decision(for: $0.span) }
     }
 
     private static func number<Number: FixedWidthInteger>(_ bytes: Span<UInt8>, from start: Int) -> Number {

@@ -35,7 +35,8 @@ package final class JWTAuthenticator: Sendable {
     private let allowed: ResultCache<Known>
     private let refused: ResultCache<AccessRefusal>
 
-    /// - Parameter fetch: Gets the document behind an address; its errors are taken for an issuer that is away.
+    /// - Parameter fetch: Gets the document behind an address, within a time limit of its own, for who has no keys
+    ///   waits for it. Its errors are taken for an issuer that is away.
     package init(
         rules: JWTRules,
         time: any TimeSource,

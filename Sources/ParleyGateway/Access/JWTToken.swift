@@ -41,9 +41,19 @@ struct JWTToken: Sendable {
     ]
 
     private struct Header: Decodable {
+        private enum CodingKeys: String, CodingKey { case alg, kid, crit }
+
         var alg: String
         var kid: String?
-        var crit: ClaimValue?
+        var isCritical: Bool
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            self.alg = try container.decode(String.self, forKey: .alg)
+            self.kid = try container.decodeIfPresent(String.self, forKey: .kid)
+            // What it says is not looked at: nobody has signed for how deep it is nested.
+            self.isCritical = container.contains(.crit)
+        }
     }
 
     init(_ text: [UInt8]) throws(JWTFailure) {
@@ -53,7 +63,7 @@ struct JWTToken: Sendable {
             let header = try? JSONDecoder().decode(Header.self, from: Data(headerBytes))
         else { throw .malformed }
         guard Self.algorithms.contains(header.alg) else { throw .algorithm }
-        guard header.crit == nil else { throw .critical }
+        guard !header.isCritical else { throw .critical }
         self.algorithm = header.alg
         self.keyID = header.kid
         self.signed = text[..<parts[1].endIndex]

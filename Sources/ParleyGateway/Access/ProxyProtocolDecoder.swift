@@ -91,10 +91,9 @@ package struct ProxyProtocolDecoder: Sendable {
     }
 
     private func address(_ text: String, _ port: String, isV4: Bool) throws(ProxyProtocolError) -> SocketAddress {
-        guard let parsed = IPAddress(text), text.contains(":") != isV4, !text.contains("%"), let port = self.port(port),
+        guard IPAddress(text) != nil, text.contains(":") != isV4, !text.contains("%"), let port = self.port(port),
             let address = try? SocketAddress(ipAddress: text, port: port)
         else { throw ProxyProtocolError(code: .malformed) }
-        _ = parsed
         return address
     }
 

@@ -10,6 +10,8 @@ package struct ExchangeRecord: Sendable, Hashable, Codable {
     package static let maxCandidates = 64
 
     package var id: String
+    /// The client's own `X-Request-ID`, when the gateway has answered with another one.
+    package var sentID: String?
     /// When the head of the request was complete.
     package var time: Timestamp
     package var method: String
@@ -300,7 +302,7 @@ extension ExchangeRecord {
         for text in [self.id, self.method, self.host, self.path, self.server, self.client, self.why] {
             count += text.utf8.count
         }
-        count += (self.route?.utf8.count ?? 0) + (self.upstream?.utf8.count ?? 0)
+        count += (self.sentID?.utf8.count ?? 0) + (self.route?.utf8.count ?? 0) + (self.upstream?.utf8.count ?? 0)
         if let limit { count += 96 + limit.key.utf8.count + limit.zone.utf8.count }
         count += self.unavailable.reduce(0) { $0 + $1.byteCount }
         for attempt in self.attempts {
@@ -318,6 +320,7 @@ extension ExchangeRecord {
         ] {
             record[keyPath: path] = Self.cut(record[keyPath: path])
         }
+        record.sentID = record.sentID.map(Self.cut)
         record.route = record.route.map(Self.cut)
         record.upstream = record.upstream.map(Self.cut)
         if let limit { record.limit?.key = Self.cut(limit.key) }

@@ -50,7 +50,9 @@ package final class RecordStore: Sendable {
 
         func record(_ id: String) -> ExchangeRecord? {
             self.rings.withLock { rings in
-                let found = [rings.failures.last { $0.id == id }, rings.refusals.last { $0.id == id }]
+                let found = [rings.failures, rings.refusals].map { ring in
+                    ring.last { $0.id == id || $0.sentID == id }
+                }
                 return found.compactMap { $0 }.max { $0.time < $1.time }
             }
         }
@@ -75,7 +77,7 @@ package final class RecordStore: Sendable {
         self.shards[Int(UInt(bitPattern: shard) % UInt(self.shards.count))].add(record)
     }
 
-    /// The newest record of this request id: a client chooses ids, so there may be several.
+    /// The newest record of this request id, the gateway's or the client's own: there may be several of those.
     package func record(id: String) -> ExchangeRecord? {
         self.shards.compactMap { $0.record(id) }.max { $0.time < $1.time }
     }

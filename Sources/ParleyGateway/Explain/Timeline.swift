@@ -1,7 +1,8 @@
 /// What happened to a request, line by line.
 enum Timeline {
     static func lines(_ record: ExchangeRecord) -> [String] {
-        var lines = ["\(record.time) request \(record.id) from \(record.client)"]
+        let sent = record.sentID.map { " (sent as \($0))" } ?? ""
+        var lines = ["\(record.time) request \(record.id)\(sent) from \(record.client)"]
         if let route = record.route {
             let server = record.server.isEmpty ? "the server without a name" : "server \(record.server)"
             lines.append("+0 µs  \(server), location \(route)" + (record.upstream.map { ", upstream \($0)" } ?? ""))

@@ -13,20 +13,17 @@ final class PlanFollowers: Sendable {
     private let resolver: (any ServiceResolver)?
     private let rpcResolver: (any ServiceResolver)?
     private let shared: GatewayShared
-    private let workers: @Sendable () -> [WorkerHandle]
-    private let plan = Mutex<GatewayPlan?>(nil)
+    private let current = Mutex<(plan: GatewayPlan, workers: [WorkerHandle])?>(nil)
     private let changed = Signal()
 
     init(
         resolver: (any ServiceResolver)?,
         rpcResolver: (any ServiceResolver)?,
-        shared: GatewayShared,
-        workers: @escaping @Sendable () -> [WorkerHandle]
+        shared: GatewayShared
     ) {
         self.resolver = resolver
         self.rpcResolver = rpcResolver
         self.shared = shared
-        self.workers = workers
     }
 
     /// Looks for the instances of upstreams that have none yet, before the plan takes effect: else the first requests
@@ -35,7 +32,7 @@ final class PlanFollowers: Sendable {
     /// - Throws: ``GatewayError`` when an upstream cannot be followed at all.
     func prepare(_ plan: GatewayPlan) async throws {
         let now = MonotonicTime.milliseconds
-        let followers = try self.followers(of: plan).filter { $0.upstream.group.states(now: now).isEmpty }
+        let followers = try self.followers(of: plan, []).filter { $0.upstream.group.states(now: now).isEmpty }
         guard !followers.isEmpty else { return }
         await withTaskGroup(of: Bool.self) { group in
             group.addTask {
@@ -54,8 +51,8 @@ final class PlanFollowers: Sendable {
     }
 
     /// This plan is in force now.
-    func adopt(_ plan: GatewayPlan) {
-        self.plan.withLock { $0 = plan }
+    func adopt(_ plan: GatewayPlan, _ workers: [WorkerHandle]) {
+        self.current.withLock { $0 = (plan, workers) }
         self.changed.ring()
     }
 
@@ -63,10 +60,10 @@ final class PlanFollowers: Sendable {
     func run() async {
         while !Task.isCancelled {
             let generation = self.changed.generation
-            let plan = self.plan.withLock { $0 }
+            let current = self.current.withLock { $0 }
             await withTaskGroup(of: Void.self) { group in
-                if let plan {
-                    self.start(plan, in: &group)
+                if let (plan, workers) = current {
+                    self.start(plan, workers, in: &group)
                     self.startChecks(of: plan, in: &group)
                     for server in plan.sharedServers.values { group.addTask { await server.run() } }
                 }
@@ -74,13 +71,13 @@ final class PlanFollowers: Sendable {
                 group.cancelAll()
             }
             // Upstream and follower hold each other.
-            for upstream in plan?.upstreams.values.map({ $0 }) ?? [] { upstream.follow(nil) }
+            for upstream in current?.plan.upstreams.values.map({ $0 }) ?? [] { upstream.follow(nil) }
         }
     }
 
-    private func start(_ plan: GatewayPlan, in group: inout TaskGroup<Void>) {
+    private func start(_ plan: GatewayPlan, _ workers: [WorkerHandle], in group: inout TaskGroup<Void>) {
         do {
-            for follower in try self.followers(of: plan) { group.addTask { await follower.run() } }
+            for follower in try self.followers(of: plan, workers) { group.addTask { await follower.run() } }
         } catch {
             // `prepare` has refused such a plan.
             self.shared.logger.error("instances cannot be followed", metadata: ["error": "\(error)"])
@@ -96,7 +93,7 @@ final class PlanFollowers: Sendable {
         }
     }
 
-    private func followers(of plan: GatewayPlan) throws -> [UpstreamFollower] {
+    private func followers(of plan: GatewayPlan, _ workers: [WorkerHandle]) throws -> [UpstreamFollower] {
         let resolvers = InstanceSource.Resolvers(
             http: self.resolver,
             rpc: self.rpcResolver,
@@ -117,7 +114,7 @@ final class PlanFollowers: Sendable {
                 source: source,
                 logger: self.shared.logger,
                 time: self.shared.time,
-                onLeave: { [workers = self.workers] in await Self.closeIdle($0, workers()) }
+                onLeave: { await Self.closeIdle($0, workers) }
             )
             upstream.follow(follower)
             return follower

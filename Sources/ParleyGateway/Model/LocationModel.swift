@@ -77,6 +77,12 @@ package struct ProxyTarget: Sendable, Hashable {
     /// The part behind host and port, when there is one, even `/`: it takes the place of the matched prefix.
     package var uri: Template?
 
+    /// Whether there is a variable in it: then its path is what is sent, and nothing is replaced.
+    package var isVariable: Bool {
+        if case .template = self.destination { return true }
+        return self.uri.map { $0.constant == nil } ?? false
+    }
+
     package init(scheme: Scheme, destination: Destination, host: String, uri: Template? = nil) {
         self.scheme = scheme
         self.destination = destination
@@ -87,7 +93,10 @@ package struct ProxyTarget: Sendable, Hashable {
 
 /// A step of nginx's rewrite module.
 package enum RewriteStep: Sendable, Hashable {
-    package enum Flag: String, Sendable, Hashable { case none = "", last, `break`, redirect, permanent }
+    package enum Flag: String, Sendable, Hashable {
+        case none = ""
+        case last, `break`, redirect, permanent
+    }
 
     case set(variable: String, value: Template)
     case rewrite(RegexModel, replacement: Template, flag: Flag)

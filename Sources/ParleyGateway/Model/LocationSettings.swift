@@ -27,7 +27,8 @@ package struct LocationSettings: Sendable, Hashable {
 
     package var addedFields: [AddedField] = []
     package var defaultType = "text/plain"
-    /// `types`: the media type of a text that `return` gives, by what is behind the last dot of the path, in lower case.
+    /// `types`: the media type of a text that `return` gives, by what is behind the last dot of the path, in lower
+    /// case.
     package var types = ["html": "text/html", "gif": "image/gif", "jpg": "image/jpeg"]
     package var errorPages: [ErrorPage] = []
     package var isLogged = true

@@ -31,7 +31,7 @@ package enum NginxConfiguration {
         var scope = NginxScope(context: isWhole ? .main : .http)
         _ = reader.level(tree, &scope)
         if !parser.isBroken {
-            if isWhole, !scope.seen.contains("events"), parser.problems.isEmpty {
+            if isWhole, !scope.seen.contains("events"), parser.problems.isEmpty, reader.problems.isEmpty {
                 reader.reportLate(
                     "no \"events\" section in configuration",
                     at: NginxPlace(file: path, line: 1, column: 1),

@@ -141,7 +141,7 @@ struct NginxParser {
             return self.read(path, from: word.place, depth: depth)
         }
         var found: [NginxDirective] = []
-        do {
+        do throws(NginxFileError) {
             for match in try self.files.matches(of: path, limit: self.limits.files) where !self.isBroken {
                 found += self.read(match, from: word.place, depth: depth)
             }

@@ -80,7 +80,6 @@ extension NginxReader {
     func serverName(_ directive: NginxDirective, _ scope: inout NginxScope) throws(NginxProblem) {
         for word in directive.arguments {
             scope.server.names.append(try self.serverName(word))
-            scope.server.writtenNames.append(word)
         }
     }
 
@@ -127,7 +126,7 @@ extension NginxReader {
                 guard let seconds = NginxValue.seconds(value.bytes), seconds < Int.max / 1_000 else {
                     throw NginxProblem("invalid parameter: \(word.text)", at: word.place)
                 }
-                resolver.validMilliseconds = seconds * 1_000
+                resolver.validMilliseconds = min(seconds * 1_000, NginxValue.longestTime)
             } else if word.value(of: "ipv6=") != nil || word.value(of: "ipv4=") != nil {
                 guard word.text.hasSuffix("=on") || word.text == "ipv6=off" else {
                     throw NginxProblem("invalid parameter: \(word.text)", at: word.place)

@@ -153,7 +153,7 @@ extension NginxReader {
                         at: word.place
                     )
                 }
-                if case .template = target.destination {
+                if target.wasWrittenWithVariables {
                     throw NginxProblem(
                         "\"proxy_redirect default\" cannot be used with \"proxy_pass\" directive with variables",
                         at: word.place
@@ -200,7 +200,7 @@ extension NginxReader {
     /// What shows only when everything is read.
     mutating func finish(isWhole: Bool, cores: Int) {
         for use in self.zoneUses {
-            guard let zone = self.zones[use.name.text] else {
+            guard let kind = self.zones[use.name.text] else {
                 let near = NginxUnsupported.nearest(to: use.name.text, among: Array(self.zones.keys))
                 self.reportLate(
                     "zero size shared memory zone \"\(use.name.text)\"",
@@ -210,7 +210,7 @@ extension NginxReader {
                 )
                 continue
             }
-            if zone.kind != use.kind {
+            if kind != use.kind {
                 self.report(
                     NginxProblem(
                         "the shared memory zone \"\(use.name.text)\" is already declared for a different use",
@@ -223,7 +223,7 @@ extension NginxReader {
         if isWhole {
             let workers = self.model.workers ?? cores
             let (all, isTooMany) = (self.workerConnections ?? 512).multipliedReportingOverflow(by: workers)
-            self.model.maxConnections = isTooMany ? Int.max : max(1, all)
+            self.model.maxConnections = isTooMany ? Int(Int32.max) : max(1, min(all, Int(Int32.max)))
         }
     }
 }

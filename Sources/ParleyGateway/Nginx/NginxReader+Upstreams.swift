@@ -37,9 +37,9 @@ extension NginxReader {
             } else if let value = word.value(of: "max_fails="), let number = NginxValue.number(value.bytes) {
                 peer.maxFails = number
             } else if let value = word.value(of: "fail_timeout="), let time = NginxValue.seconds(value.bytes) {
-                peer.failTimeout = time
+                peer.failTimeout = min(time, NginxValue.longestTime / 1_000)
             } else if let value = word.value(of: "slow_start="), let time = NginxValue.seconds(value.bytes) {
-                peer.slowStart = time
+                peer.slowStart = min(time, NginxValue.longestTime / 1_000)
             } else if word.text == "down" {
                 peer.isDown = true
             } else if word.text == "backup" {

@@ -11,7 +11,7 @@ struct NginxReader {
     var problems: [NginxProblem] = []
     var warnings: [NginxConfiguration.Warning] = []
     var workerConnections: Int?
-    var zones: [String: Zone] = [:]
+    var zones: [String: ZoneKind] = [:]
     var zoneUses: [ZoneUse] = []
     var formats: [String: Format] = [:]
     /// Upstreams that a `proxy_pass` with a plain host makes.
@@ -20,11 +20,6 @@ struct NginxReader {
     var sockets: [(server: NginxWord, listens: [NginxScope.Listen], hasCertificate: Bool)] = []
 
     enum ZoneKind { case requests, connections }
-
-    struct Zone {
-        var kind: ZoneKind
-        var bytes: Int
-    }
 
     struct ZoneUse {
         var kind: ZoneKind
@@ -48,6 +43,9 @@ struct NginxReader {
 
     // MARK: what happens on every level
 
+    /// Nobody reads more than the first few; a file that is no configuration at all would have one for each word.
+    private static let problemLimit = 200
+
     mutating func report(_ problem: NginxProblem) { self.problems.append(problem) }
 
     mutating func reportLate(_ message: String, at place: NginxPlace, hint: String? = nil) {
@@ -63,6 +61,7 @@ struct NginxReader {
     mutating func level(_ directives: [NginxDirective], _ scope: inout NginxScope) -> [LocationModel] {
         var blocks: [(NginxRule.Block, NginxDirective)] = []
         for directive in directives {
+            guard self.problems.count < Self.problemLimit else { return [] }
             guard let rule = self.rule(for: directive, in: scope.context) else { continue }
             let isFirst = scope.seen.insert(rule.group ?? rule.name).inserted
             if !isFirst, !rule.repeats {
@@ -237,8 +236,11 @@ struct NginxDefinitions {
         for directive in directives {
             switch directive.name.text {
             case "set": self.define(directive.argument(0))
-            case "geo", "map", "split_clients", "perl_set", "auth_request_set", "js_set", "js_var":
-                for word in directive.arguments { self.define(word) }
+            case "geo", "map", "split_clients":
+                // What stands before it is where the value comes from.
+                if let word = directive.arguments.last { self.define(word) }
+            case "perl_set", "auth_request_set", "js_set", "js_var":
+                self.define(directive.argument(0))
             case "location", "server_name", "rewrite", "if":
                 for word in directive.arguments { self.variables.formUnion(NginxVariables.captures(of: word.bytes)) }
             case "upstream":

@@ -264,7 +264,7 @@ extension NginxDirective {
                 hint: "a time is a number with ms, s, m, h, d or w: 500ms, 1m30s"
             )
         }
-        return value
+        return min(value, NginxValue.longestTime)
     }
 
     func size(_ index: Int = 0, allowsGiga: Bool = false) throws(NginxProblem) -> Int {
@@ -274,6 +274,9 @@ extension NginxDirective {
                 at: self.argument(index).place,
                 hint: "a size is a number with k or m\(allowsGiga ? " or g" : ""): 8k"
             )
+        }
+        guard allowsGiga || value <= NginxValue.largestBuffer else {
+            throw self.problem("invalid value", hint: "at most \(NginxValue.largestBuffer) bytes")
         }
         return value
     }

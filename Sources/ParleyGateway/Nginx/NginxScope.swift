@@ -63,7 +63,6 @@ struct NginxScope: Sendable {
     struct Server: Sendable {
         var listens: [Listen] = []
         var names: [ServerName] = []
-        var writtenNames: [NginxWord] = []
         var http2: Bool?
     }
 
@@ -82,7 +81,12 @@ struct NginxScope: Sendable {
         var allowsBackup = true
     }
 
-    init(context: NginxContexts) { self.context = context }
+    /// While levels are read, `setFields` has only what is written; ``finished()`` adds the defaults.
+    init(context: NginxContexts) {
+        self.context = context
+        self.settings.proxy.setFields = []
+        self.grpc.setFields = []
+    }
 
     /// A level within this one.
     func inner(_ context: NginxContexts) -> NginxScope {
@@ -101,12 +105,18 @@ struct NginxScope: Sendable {
     /// The settings with the parts that only together have a meaning. What goes to a gRPC service has its own rules.
     func finished() -> LocationSettings {
         var settings = self.settings
+        var fields = SetField.defaults
         if case .proxy(let target)? = self.action {
-            if target.scheme == .grpc || target.scheme == .grpcs { settings.proxy = self.grpc }
-            if case .template = target.destination, settings.proxy.redirects == .standard {
+            if target.scheme == .grpc || target.scheme == .grpcs {
+                settings.proxy = self.grpc
+                fields = SetField.grpcDefaults
+            }
+            if target.wasWrittenWithVariables, settings.proxy.redirects == .standard {
                 settings.proxy.redirects = .off
             }
         }
+        let written = Set(settings.proxy.setFields.map { $0.name.lowercased() })
+        settings.proxy.setFields += fields.filter { !written.contains($0.name.lowercased()) }
         if let realm = self.auth.realm, let file = self.auth.userFile {
             settings.basicAuth = BasicAuth(realm: realm, userFile: file)
         }
@@ -127,7 +137,6 @@ extension ProxySettings {
     static let grpcDefaults: ProxySettings = {
         var settings = ProxySettings()
         settings.version = .http2
-        settings.setFields = SetField.grpcDefaults
         settings.hiddenFields = Self.grpcHidden
         settings.isBuffering = false
         settings.isRequestBuffering = false
@@ -137,6 +146,14 @@ extension ProxySettings {
 
     static let proxyHidden = ProxySettings().hiddenFields
     static let grpcHidden = ["Date", "Server"] + Self.accelerated
+}
+
+extension ProxyTarget {
+    /// Then nginx has no address of which it could make a default `proxy_redirect`.
+    var wasWrittenWithVariables: Bool {
+        if case .template = self.destination { return true }
+        return self.uri.map { $0.constant == nil } ?? false
+    }
 }
 
 extension SetField {

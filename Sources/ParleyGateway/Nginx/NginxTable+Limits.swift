@@ -1,6 +1,8 @@
 extension NginxTable {
     /// Eight pages: nginx refuses less.
     static let smallestZone = 32_768
+    /// More than a machine has for it.
+    static let largestZone = 1 << 36
 
     mutating func addLimits() {
         let levels = NginxContexts.everyLevel
@@ -79,6 +81,9 @@ extension NginxReader {
         guard size >= NginxTable.smallestZone else {
             throw NginxProblem("zone \"\(word.text)\" is too small", at: word.place, hint: "at least 32k")
         }
+        guard size <= NginxTable.largestZone else {
+            throw NginxProblem("zone \"\(word.text)\" is too large", at: word.place, hint: "at most 65536m")
+        }
         return (NginxWord(bytes: Array(value.bytes[..<colon]), place: value.place), size)
     }
 
@@ -110,7 +115,7 @@ extension NginxReader {
         }
         let name = zone.name.text
         if let other = self.zones[name] {
-            if other.kind != kind {
+            if other != kind {
                 throw NginxProblem(
                     "the shared memory zone \"\(name)\" is already declared for a different use",
                     at: zone.name.place
@@ -118,7 +123,7 @@ extension NginxReader {
             }
             throw NginxProblem("\(directive.name.text) \"\(name)\" is already bound to a key", at: zone.name.place)
         }
-        self.zones[name] = Zone(kind: kind, bytes: zone.bytes)
+        self.zones[name] = kind
         return (name, zone.bytes)
     }
 

@@ -26,16 +26,10 @@ extension NginxTable {
         self.flag("\(prefix)_intercept_errors", levels) { scope, isOn in
             settings(&scope) { $0.interceptsErrors = isOn }
         }
-        let defaults = isGRPC ? SetField.grpcDefaults : SetField.defaults
-        self.list(
-            "\(prefix)_set_header",
-            levels,
-            2...2,
-            reset: { scope in settings(&scope) { $0.setFields = defaults } }
-        ) {
+        self.list("\(prefix)_set_header", levels, 2...2, reset: { scope in settings(&scope) { $0.setFields = [] } }) {
             (reader, scope, directive) throws(NginxProblem) in
             let field = SetField(name: try directive.fieldName(), value: try reader.template(directive.argument(1)))
-            settings(&scope) { $0.set(field, defaults: defaults) }
+            settings(&scope) { $0.setFields.append(field) }
         }
         let hidden = isGRPC ? ProxySettings.grpcHidden : ProxySettings.proxyHidden
         self.list(
@@ -173,24 +167,5 @@ extension NginxTable {
             guard let replacement = try reader.replacement(directive, ignoresCase: false) else { return }
             scope.settings.proxy.cookiePaths.append(replacement)
         }
-    }
-}
-
-extension ProxySettings {
-    /// What is written, and behind it those of the defaults that it does not replace.
-    mutating func set(_ field: SetField, defaults: [SetField]) {
-        let written = self.setFields.dropLast(self.remainingDefaults(defaults).count) + [field]
-        self.setFields = Array(written)
-        self.setFields += defaults.filter { one in !written.contains { $0.name.lowercased() == one.name.lowercased() } }
-    }
-
-    /// The defaults stand at the end, and a written field of the same name has removed its own.
-    private func remainingDefaults(_ defaults: [SetField]) -> ArraySlice<SetField> {
-        var start = self.setFields.endIndex
-        for field in defaults.reversed() {
-            guard start > 0, self.setFields[start - 1] == field else { continue }
-            start -= 1
-        }
-        return self.setFields[start...]
     }
 }

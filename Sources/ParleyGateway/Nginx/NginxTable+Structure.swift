@@ -56,7 +56,10 @@ extension NginxTable {
         self.flag("ignore_invalid_headers", levels) { $0.connection.ignoresInvalidHeaders = $1 }
         self.flag("merge_slashes", levels) { $0.connection.mergesSlashes = $1 }
         self.flag("underscores_in_headers", levels) { $0.connection.allowsUnderscores = $1 }
-        self.number("http2_max_concurrent_streams", levels) { $0.connection.maxConcurrentStreams = $1 }
+        self.number("http2_max_concurrent_streams", levels) {
+            // The frame that tells the client has 32 bits for it.
+            $0.connection.maxConcurrentStreams = min($1, Int(Int32.max))
+        }
         self.add("resolver", .everyLevel, 1...Int.max) { (reader, _, directive) throws(NginxProblem) in
             try reader.resolver(directive)
         }
@@ -136,8 +139,8 @@ extension NginxDirective {
     func buffers() throws(NginxProblem) -> (Int, Int) {
         guard let count = NginxValue.number(self.argument(0).bytes), count > 0,
             let size = NginxValue.size(self.argument(1).bytes), size > 0,
-            !count.multipliedReportingOverflow(by: size).overflow
-        else { throw self.problem("invalid value", hint: "a number and a size: 8 16k") }
+            size <= NginxValue.largestBuffer / count
+        else { throw self.problem("invalid value", hint: "a number and a size: 8 16k, together at most 1024m") }
         return (count, size)
     }
 }

@@ -33,7 +33,7 @@ enum NginxUnsupported {
         guard bytes.count <= 64 else { return nil }
         let limit = limit ?? max(1, min(3, bytes.count / 3))
         var best: (name: String, distance: Int)?
-        for candidate in names.sorted() {
+        for candidate in names.sorted() where abs(candidate.utf8.count - bytes.count) <= limit {
             let distance = Self.distance(bytes, Array(candidate.utf8))
             if distance <= limit, distance < best?.distance ?? Int.max { best = (candidate, distance) }
         }

@@ -1,5 +1,9 @@
 /// The values of nginx's language: numbers, sizes, times. `nil` is what nginx refuses.
 enum NginxValue {
+    /// Milliseconds of ten years, which stand for all longer times, so that a time added to now is one too.
+    static let longestTime = 315_360_000_000
+    /// No buffer is larger: memory of this size would not be there, and lengths of buffers have 32 bits.
+    static let largestBuffer = 1 << 30
     /// Digits only.
     static func number(_ bytes: some Collection<UInt8>) -> Int? {
         guard !bytes.isEmpty else { return nil }

@@ -39,7 +39,11 @@ final class CompiledLocation: Sendable {
     let connectionLimiter: ConnectionLimiter
     let connectionKeys: [Template]
     let connectionZones: [ConnectionLimitUse]
+    let connectionZoneNumbers: [Int]
     let authenticators: Authenticators
+    let cors: CORSPolicy?
+    let compression: CompressionPolicy?
+    let cookies: CookieRewriter?
     /// Sent to the upstream, in this order, before what came from the client.
     let setFields: [Field]
     /// Of the client, not passed on: set anew, or of the connection.
@@ -52,7 +56,8 @@ final class CompiledLocation: Sendable {
     let upstreamURI: UpstreamURI?
     let redirects: RedirectRewriter?
     let timing: ClientTiming
-    let writesDefaultAnswers: Bool
+    /// Whether the length of a body is told in the usual way; not when a rule sets it, or no body is passed on.
+    let writesLength: Bool
 
     var settings: LocationSettings { self.model.settings }
     var proxy: ProxySettings { self.model.settings.proxy }
@@ -84,6 +89,14 @@ final class CompiledLocation: Sendable {
         )
         self.connectionKeys = settings.connectionLimits.compactMap { parts.connectionKeys[$0.zone] }
         self.connectionZones = settings.connectionLimits
+        self.connectionZoneNumbers = settings.connectionLimits.map { use in
+            let number = parts.model.connectionZones.firstIndex { $0.name == use.zone }
+            return number.map { parts.model.requestZones.count + $0 } ?? .max
+        }
+        self.cors = try settings.cors.map { try CORSPolicy($0) }
+        self.compression = settings.compression.map { CompressionPolicy($0) }
+        let cookies = try CookieRewriter(domains: settings.proxy.cookieDomains, paths: settings.proxy.cookiePaths)
+        self.cookies = cookies.isEmpty ? nil : cookies
         self.authenticators = parts.authenticators(settings)
         let isGRPC: Bool
         if case .proxy(let target) = model.action {
@@ -105,7 +118,10 @@ final class CompiledLocation: Sendable {
         }
         let set = Self.setFields(settings.proxy, isGRPC: isGRPC)
         self.setFields = set.fields
-        self.replacedFields = set.replaced
+        // What a token says of a client, no client says of itself.
+        var replaced = set.replaced
+        for name in settings.jwt?.forwardedClaims.values.sorted() ?? [] { replaced.insert(name) }
+        self.replacedFields = replaced
         var hidden = FieldNameSet(settings.proxy.hiddenFields)
         if settings.proxy.carriesContext { hidden.insert(.xRequestID) }
         for field: KnownField in [
@@ -121,9 +137,12 @@ final class CompiledLocation: Sendable {
             send: settings.sendTimeout,
             keepalive: settings.keepaliveTimeout,
             keepaliveRequests: settings.keepaliveRequests,
-            keepaliveTime: settings.keepaliveTime
+            keepaliveTime: settings.keepaliveTime,
+            ignoresAbort: settings.proxy.ignoresClientAbort
         )
-        self.writesDefaultAnswers = parts.model.errorFormat == .html
+        self.writesLength =
+            settings.proxy.passesRequestBody
+            && !settings.proxy.setFields.contains { $0.name.lowercased() == "content-length" }
     }
 
     private static func setFields(

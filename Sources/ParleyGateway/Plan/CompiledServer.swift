@@ -15,20 +15,37 @@ final class CompiledServer: Sendable {
 
     init(_ model: ServerModel, nextIndex: inout Int, parts: PlanParts) throws {
         self.model = model
-        self.name = Array((model.names.first?.text ?? "").utf8)
-        self.rewrites = try RewriteProgram(model.rewrites)
-        self.table = try LocationTable(model.locations)
+        self.name = Array((model.names.first.map(Self.name) ?? "").utf8)
+        let place = "server \"\(String(decoding: self.name, as: UTF8.self))\""
+        self.rewrites = try GatewayError.placed(place) { try RewriteProgram(model.rewrites) }
+        self.table = try GatewayError.placed(place) { try LocationTable(model.locations) }
         var compiled: [CompiledLocation] = []
         for location in self.table.locations {
-            compiled.append(try CompiledLocation(location, index: nextIndex, parts: parts))
+            let index = nextIndex
+            compiled.append(
+                try GatewayError.placed("\(place), location \"\(location.name)\"") {
+                    try CompiledLocation(location, index: index, parts: parts)
+                }
+            )
             nextIndex += 1
         }
         self.locations = compiled
         var outside = LocationModel(match: .prefix("", isFinal: false), name: "-")
         outside.settings = model.settings
-        self.outside = try CompiledLocation(outside, index: nextIndex, parts: parts)
+        let index = nextIndex
+        self.outside = try GatewayError.placed(place) { [outside] in
+            try CompiledLocation(outside, index: index, parts: parts)
+        }
         nextIndex += 1
         self.scanLimits = ScanLimits(model.connection)
+    }
+}
+
+extension CompiledServer {
+    /// `.example.com` is called after the name itself.
+    private static func name(_ name: ServerName) -> String {
+        if case .nameAndSuffix(let suffix) = name { return String(suffix.dropFirst()) }
+        return name.text
     }
 }
 

@@ -28,3 +28,24 @@ package struct GatewayError: Error, Sendable, CustomStringConvertible {
 
     package var description: String { self.message }
 }
+
+extension GatewayError {
+    /// Says of an error where in the configuration it is.
+    static func placed<Value>(
+        _ place: @autoclosure () -> String,
+        _ body: () throws -> Value
+    ) throws(GatewayError) -> Value {
+        do {
+            return try body()
+        } catch let error as GatewayError {
+            throw GatewayError(error.code, "\(place()): \(error.message)")
+        } catch let error as PeerGroupError {
+            // It names its upstream itself.
+            throw GatewayError(.invalidConfiguration, "\(error)")
+        } catch let error as TLSProblem {
+            throw GatewayError(.unusableFile, "\(place()): \(error)")
+        } catch {
+            throw GatewayError(.invalidConfiguration, "\(place()): \(error)")
+        }
+    }
+}

@@ -7,13 +7,14 @@ final class GatewayPlan: Sendable {
     /// One address that is listened on, with the servers that share it.
     struct Socket: Sendable {
         let listen: ListenModel
-        /// Names it among those of its plan, and of the plans before and after.
-        let address: String
         let servers: [CompiledServer]
         let table: ServerTable
         /// Asked when no name fits; its connection settings hold for every head that comes in here.
         let fallback: CompiledServer
         let certificates: ServerCertificates?
+
+        /// Names it among those of its plan, and of the plans before and after. Stored: it is compared for each request.
+        let address: String
     }
 
     let model: GatewayModel
@@ -26,6 +27,8 @@ final class GatewayPlan: Sendable {
     let connectionZones: [String: ConnectionZone]
     let keySeed: LimitKeySeed
     let sharedServers: [String: SharedLimitServer]
+    /// The access logs that it names.
+    let logs: Set<Int>
 
     init(_ model: GatewayModel, generation: Int, parts: PlanParts) throws {
         self.model = model
@@ -36,7 +39,9 @@ final class GatewayPlan: Sendable {
         self.keySeed = parts.keySeed
         self.sharedServers = parts.sharedServers
         var maps: [String: MapTable] = [:]
-        for map in model.maps { maps[map.variable] = try MapTable(map) }
+        for map in model.maps {
+            maps[map.variable] = try GatewayError.placed("map $\(map.variable)") { try MapTable(map) }
+        }
         self.maps = maps
         var nextIndex = 0
         var servers: [CompiledServer] = []
@@ -55,7 +60,8 @@ final class GatewayPlan: Sendable {
             upstreams: model.upstreams.map(\.name),
             zones: model.requestZones.map(\.name) + model.connectionZones.map(\.name)
         )
-        self.sockets = try Self.sockets(servers, parts.time)
+        self.logs = Set(parts.logNumbers.values)
+        self.sockets = try Self.sockets(servers, parts)
     }
 
     /// One entry for each server; one without a certificate shows that of the socket's default, as in nginx.
@@ -78,7 +84,7 @@ final class GatewayPlan: Sendable {
         )
     }
 
-    private static func sockets(_ servers: [CompiledServer], _ time: any TimeSource) throws -> [Socket] {
+    private static func sockets(_ servers: [CompiledServer], _ parts: PlanParts) throws -> [Socket] {
         var order: [String] = []
         var groups: [String: [(server: CompiledServer, listen: ListenModel)]] = [:]
         for (number, server) in servers.enumerated() {
@@ -105,17 +111,19 @@ final class GatewayPlan: Sendable {
                 listen.hasHTTP2 = listen.hasHTTP2 || member.listen.hasHTTP2
                 listen.hasProxyProtocol = listen.hasProxyProtocol || member.listen.hasProxyProtocol
             }
-            let certificates =
-                listen.isTLS
-                ? try Self.certificates(members.map(\.server.model), listen, fallback, time) : nil
-            return Socket(
-                listen: listen,
-                address: key,
-                servers: members.map(\.server),
-                table: try ServerTable(indexed, fallback: fallback),
-                fallback: members[fallback].server,
-                certificates: certificates
-            )
+            return try GatewayError.placed("listen \(key)") { [listen] in
+                let certificates =
+                    listen.isTLS && parts.purpose != .routing
+                    ? try Self.certificates(members.map(\.server.model), listen, fallback, parts.time) : nil
+                return Socket(
+                    listen: listen,
+                    servers: members.map(\.server),
+                    table: try ServerTable(indexed, fallback: fallback),
+                    fallback: members[fallback].server,
+                    certificates: certificates,
+                    address: key
+                )
+            }
         }
     }
 }
@@ -123,6 +131,7 @@ final class GatewayPlan: Sendable {
 /// What the compiled parts of a plan share, and what is taken over from the plan before.
 struct PlanParts: Sendable {
     let model: GatewayModel
+    var purpose = PlanCompiler.Purpose.running
     var upstreams: [String: Upstream] = [:]
     var requestZones: [String: RequestZone] = [:]
     var requestKeys: [String: Template] = [:]

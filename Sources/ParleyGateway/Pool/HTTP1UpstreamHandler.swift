@@ -15,7 +15,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
 
     private(set) var context: ChannelHandlerContext?
     private(set) var phase = Phase.idle
-    private weak var pool: UpstreamPool?
+    /// Kept until the connection ends, also when a reload has left the pool to nobody else.
+    private var pool: UpstreamPool?
     let peer: PeerID
     let opened = NIODeadline.now()
     private(set) var requests = 0

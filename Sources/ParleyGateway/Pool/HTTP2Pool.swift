@@ -11,15 +11,27 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
     }
 
     private unowned let worker: GatewayWorker
-    private let upstream: Upstream
+    let upstream: Upstream
+    private let counters: UpstreamCounters
     private var members: [Member] = []
     private var waiting: [PeerID: [Ready]] = [:]
+    /// They take no more requests, and have not closed yet.
+    private var leaving: Set<ObjectIdentifier> = []
     private var isClosed = false
 
-    init(worker: GatewayWorker, upstream: Upstream) {
+    init(worker: GatewayWorker, upstream: Upstream, counters: UpstreamCounters) {
         self.worker = worker
+        self.counters = counters
         self.upstream = upstream
     }
+
+    /// Whether no connection is left.
+    var isEmpty: Bool { self.members.isEmpty && self.leaving.isEmpty && self.waiting.isEmpty }
+
+    func reused() { self.counters.reused() }
+
+    /// Connections without a stream.
+    var resting: Int { self.members.count { $0.connection.openStreams == 0 } }
 
     /// A connection with room for a stream, at once if there is one.
     func connection(to peer: PeerID, _ location: CompiledLocation, _ ready: @escaping Ready) {
@@ -42,6 +54,7 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
             switch result {
             case .success:
                 self.members.append(Member(peer: peer, connection: connection))
+                self.counters.opened()
                 self.serve(peer, .success(connection), location)
             case .failure(let failure):
                 self.serve(peer, .failure(failure), location)
@@ -81,12 +94,21 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
 
     func connectionHasRoom(_ connection: HTTP2ClientConnection) {}
 
-    func connectionIsGoingAway(_ connection: HTTP2ClientConnection) { self.forget(connection) }
+    func connectionIsGoingAway(_ connection: HTTP2ClientConnection) {
+        if self.forget(connection) { self.leaving.insert(ObjectIdentifier(connection)) }
+    }
 
-    func connectionClosed(_ connection: HTTP2ClientConnection) { self.forget(connection) }
+    func connectionClosed(_ connection: HTTP2ClientConnection) {
+        // A server that is going away may have been forgotten before its connection ends.
+        if self.leaving.remove(ObjectIdentifier(connection)) != nil || self.forget(connection) {
+            self.counters.closed()
+        }
+    }
 
-    private func forget(_ connection: HTTP2ClientConnection) {
+    private func forget(_ connection: HTTP2ClientConnection) -> Bool {
+        let before = self.members.count
         self.members.removeAll { $0.connection === connection }
+        return self.members.count < before
     }
 }
 
@@ -105,6 +127,7 @@ extension Exchange {
                     return self.attemptFailed(UpstreamFailure(kind: .refused, detail: "no room for another stream"))
                 }
                 self.attempts[self.attempts.count - 1].isReused = stream.isReused
+                if stream.isReused { self.worker.streamPool(upstream, location).reused() }
                 self.send(on: stream, version: .http2)
             }
         }

@@ -6,23 +6,19 @@ internal import NIOCore
 /// Idle connections are kept as nginx keeps them: the one used last is taken first, and above the cap the one that has
 /// rested longest is closed.
 final class UpstreamPool {
-    struct Counts {
-        var idle = 0
-        var open = 0
-        var created = 0
-    }
-
     let eventLoop: any EventLoop
     private let keepalive: UpstreamKeepalive
     private var idle: [HTTP1UpstreamHandler] = []
     private var all: [ObjectIdentifier: HTTP1UpstreamHandler] = [:]
     private var isClosed = false
-    private(set) var counts = Counts()
+    private var countedIdle = 0
+    private let counters: UpstreamCounters
 
     let upstream: Upstream
 
-    init(eventLoop: any EventLoop, keepalive: UpstreamKeepalive, upstream: Upstream) {
+    init(eventLoop: any EventLoop, keepalive: UpstreamKeepalive, upstream: Upstream, counters: UpstreamCounters) {
         self.upstream = upstream
+        self.counters = counters
         self.eventLoop = eventLoop
         self.keepalive = keepalive
     }
@@ -33,8 +29,11 @@ final class UpstreamPool {
         while index >= 0 {
             if self.idle[index].peer == peer {
                 let handler = self.idle.remove(at: index)
-                self.counts.idle = self.idle.count
-                if handler.isOpen { return handler }
+                self.countIdle()
+                if handler.isOpen {
+                    self.counters.reused()
+                    return handler
+                }
             }
             index -= 1
         }
@@ -43,8 +42,12 @@ final class UpstreamPool {
 
     func add(_ handler: HTTP1UpstreamHandler) {
         self.all[ObjectIdentifier(handler)] = handler
-        self.counts.open = self.all.count
-        self.counts.created += 1
+        self.counters.opened()
+    }
+
+    private func countIdle() {
+        self.counters.restingChanged(by: self.idle.count - self.countedIdle)
+        self.countedIdle = self.idle.count
     }
 
     func giveBack(_ handler: HTTP1UpstreamHandler) {
@@ -57,14 +60,14 @@ final class UpstreamPool {
         self.idle.append(handler)
         handler.rest(milliseconds: self.keepalive.timeout)
         if self.idle.count > self.keepalive.connections { self.idle.removeFirst().close() }
-        self.counts.idle = self.idle.count
+        self.countIdle()
     }
 
     func closed(_ handler: HTTP1UpstreamHandler) {
         if let index = self.idle.lastIndex(where: { $0 === handler }) { self.idle.remove(at: index) }
-        self.all[ObjectIdentifier(handler)] = nil
-        self.counts.idle = self.idle.count
-        self.counts.open = self.all.count
+        // One whose handshake failed was never added.
+        if self.all.removeValue(forKey: ObjectIdentifier(handler)) != nil { self.counters.closed() }
+        self.countIdle()
     }
 
     /// Idle connections are closed, those at work when they are done.
@@ -72,6 +75,7 @@ final class UpstreamPool {
         self.isClosed = true
         let idle = self.idle
         self.idle = []
+        self.countIdle()
         for handler in idle { handler.close() }
     }
 

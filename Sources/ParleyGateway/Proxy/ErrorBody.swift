@@ -23,7 +23,7 @@ enum ErrorBody {
         case 301...303, 307, 308, 400...421, 429, 500...505, 507:
             let text = StatusLine.text(status)
             guard text.utf8CodeUnitCount > 0 else { return nil }
-            title = "\(text)"
+            title = status == 401 ? "401 Authorization Required" : "\(text)"
         default:
             return nil
         }

@@ -5,10 +5,20 @@ extension Exchange {
     /// `allow`, `deny`, and who the client says it is.
     func authorize() {
         self.phase = .routing
-        guard let location = self.location, let connection = self.connection else { return }
+        guard let location = self.location else { return }
+        if let cors = location.cors {
+            switch cors.outcome(for: self.head) {
+            case .none: break
+            case .actual(let fields): self.corsFields = fields
+            case .preflight(let fields):
+                // Browsers ask without credentials, so nothing is asked of them.
+                self.corsFields = fields
+                return self.respond(204, text: ByteBuffer())
+            }
+        }
         let isOpen = location.access.isEmpty && location.authenticators.isEmpty
         if isOpen { return self.serve() }
-        let address = location.access.decision(for: connection.addressBytes.span)
+        let address = location.access.decision(for: self.client.bytes)
         let credentials = location.authenticators.decisions(for: self.head.block)
         let decision = Satisfaction.decide(
             any: location.settings.satisfiesAny,
@@ -47,7 +57,7 @@ extension Exchange {
         }
     }
 
-    private func refuse(_ refusal: AccessRefusal) {
+    func refuse(_ refusal: AccessRefusal) {
         let isByAddress = refusal.status == 403 && refusal.challenge == .none
         var realm = ByteBuffer()
         self.location?.settings.basicAuth?.realm.write(into: &realm, scope: self)
@@ -59,7 +69,8 @@ extension Exchange {
     func serve() {
         guard let location = self.location else { return }
         switch location.model.action {
-        case .notFound: self.fail(404, .noRoute, "nothing is served here")
+        case .notFound:
+            self.fail(self.notFoundStatus, .noRoute, "nothing is served here")
         case .proxy(let target): self.forward(to: target, location)
         case .stubStatus: self.respond(200, text: self.worker.stubStatus(), type: "text/plain")
         case .health: self.reportHealth()

@@ -46,8 +46,11 @@ extension Exchange {
             self.rewriteState.isLocationUsable = false
             return self.enter(server.locations[index])
         }
+        self.status = 0
         let isRedirect = [301, 302, 303, 307, 308].contains(self.errorStatus)
-        self.redirect(isRedirect ? self.errorStatus : 302, to: target)
+        let redirectStatus = isRedirect ? self.errorStatus : 302
+        self.errorStatus = 0
+        self.redirect(redirectStatus, to: target)
     }
 
     /// Goes into a named location.
@@ -69,7 +72,7 @@ extension Exchange {
 
     private func answerPage(_ status: UInt16) {
         let visible = ErrorBody.visible(status)
-        let closes = [400, 413, 414, 494, 495, 496, 497, 500, 501].contains(status)
+        let closes = self.closesAfter || [400, 413, 414, 494, 495, 496, 497, 500, 501].contains(status)
         let body: ByteBuffer?
         let type: StaticString
         if self.plan.model.errorFormat == .problem {
@@ -79,7 +82,7 @@ extension Exchange {
             type = "text/html"
             body = ErrorBody.html(status, product: GatewayProduct.name(self.location?.settings.showsVersion ?? true))
         }
-        self.answer(visible, type: type, body: body ?? ByteBuffer(), closes: closes)
+        self.answer(visible, type: body == nil ? "" : type, body: body ?? ByteBuffer(), closes: closes)
     }
 
     func redirect(_ status: UInt16, to location: ByteBuffer) {
@@ -95,7 +98,9 @@ extension Exchange {
             localAddress: connection.localAddressText,
             port: connection.localPort
         )
-        let body = ErrorBody.html(status, product: GatewayProduct.name(settings.showsVersion)) ?? ByteBuffer()
+        let body =
+            RedirectLocation.page(status: Int(status), server: "\(GatewayProduct.name(settings.showsVersion))")
+            ?? ByteBuffer()
         self.answer(status, type: "text/html", body: body, closes: false)
     }
 
@@ -113,12 +118,12 @@ extension Exchange {
         head.block.bytes.reserveCapacity(256)
         self.appendStandardFields(to: &head.block)
         let hasBody = status != 204 && status != 304
-        if hasBody {
+        if status != 204 {
             head.block.bytes.reserveCapacity(minimumWritableBytes: 64)
             if let type {
-                head.block.append("Content-Type", type, .contentType)
+                if type.utf8CodeUnitCount > 0 { head.block.append("Content-Type", type, .contentType) }
             } else {
-                head.block.append("Content-Type", self.location?.settings.defaultType ?? "text/plain", .contentType)
+                head.block.append("Content-Type", self.typeOfPath, .contentType)
             }
             head.block.append("Content-Length", "\(body.readableBytes)", .contentLength)
             head.framing = .length(Int64(body.readableBytes))
@@ -134,7 +139,10 @@ extension Exchange {
             head.block.append(name: "WWW-Authenticate".utf8, value: challenge, known: .wwwAuthenticate)
         }
         self.appendProblemFields(to: &head.block)
+        self.sentFields = head.block
         self.appendAddedFields(to: &head.block, status: status)
+        if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
+        let body = self.compressed(body, &head)
         self.sentFields = head.block
         let isEnd = self.head.method == .head || !hasBody || body.readableBytes == 0
         if !isEnd { self.bodyBytesSent = body.readableBytes }
@@ -148,12 +156,58 @@ extension Exchange {
         }
     }
 
+    /// By the ending of the path (`types`), else `default_type`.
+    private var typeOfPath: String {
+        guard let settings = self.location?.settings else { return "text/plain" }
+        let path = self.rewriteState.path.readableBytesView
+        // Endings are short; a long one is part of a name.
+        guard let dot = path.suffix(32).lastIndex(of: UInt8(ascii: ".")),
+            !path[dot...].contains(UInt8(ascii: "/"))
+        else { return settings.defaultType }
+        let ending = String(decoding: path[(dot + 1)...], as: UTF8.self).lowercased()
+        return settings.types[ending] ?? settings.defaultType
+    }
+
+    /// The whole body of an answer of the gateway's own.
+    private func compressed(_ body: ByteBuffer, _ head: inout ResponseHead) -> ByteBuffer {
+        guard self.prepareCompression(&head), let encoder = self.encoder else { return body }
+        self.encoder = nil
+        do throws(GzipError) {
+            var output = try encoder.write(body) ?? ByteBuffer()
+            let rest = try encoder.finish()
+            output.writeImmutableBuffer(rest)
+            return output
+        } catch {
+            // Out of memory: the head already says that it is compressed.
+            return ByteBuffer()
+        }
+    }
+
+    /// Whether the body goes through ``encoder`` from now on; the head says so.
+    func prepareCompression(_ head: inout ResponseHead) -> Bool {
+        guard let policy = self.location?.compression else { return false }
+        let outcome = policy.outcome(request: self.head, response: head)
+        guard outcome == .compressed, self.head.method != .head else {
+            policy.apply(outcome, to: &head, clientVersion: self.head.version)
+            return false
+        }
+        var length: Int64?
+        if case .length(let known) = head.framing { length = known }
+        guard let encoder = try? GzipEncoder(level: policy.level, length: length) else { return false }
+        policy.apply(outcome, to: &head, clientVersion: self.head.version)
+        self.encoder = encoder
+        return true
+    }
+
     // MARK: - Fields
 
-    func appendStandardFields(to block: inout FieldBlock) {
+    /// - Parameter hidden: Of an answer that is passed on: what is taken out of it, and said by the gateway instead.
+    func appendStandardFields(to block: inout FieldBlock, hidden: FieldNameSet? = nil) {
         let settings = self.location?.settings
-        block.append("Server", GatewayProduct.name(settings?.showsVersion ?? true), .server)
-        block.append(name: "Date".utf8, value: self.worker.date, known: .date)
+        if hidden?.contains(.server) ?? true {
+            block.append("Server", GatewayProduct.name(settings?.showsVersion ?? true), .server)
+        }
+        if hidden?.contains(.date) ?? true { block.append(name: "Date".utf8, value: self.worker.date, known: .date) }
         if self.location?.proxy.carriesContext ?? false {
             self.appendRequestID(to: &block)
         }
@@ -164,6 +218,10 @@ extension Exchange {
         let isUsual = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308].contains(status)
         for added in location.addedFields where isUsual || added.isAlways {
             let value = added.field.value.evaluated(in: self)
+            if added.field.known == .etag || added.field.known == .lastModified {
+                // Of these there is one.
+                block.fields.removeAll { $0.known == added.field.known }
+            }
             guard value.readableBytes > 0 else { continue }
             block.append(name: added.field.name, value: value.readableBytesView, known: added.field.known)
         }

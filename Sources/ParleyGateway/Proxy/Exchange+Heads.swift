@@ -9,6 +9,8 @@ extension Exchange {
             version: version,
             framing: self.upstreamFraming(version)
         )
+        // What has become too large to be held: HTTP/1.0 has no way to say so.
+        if head.framing == .chunked, version == .http10 { head.version = .http11 }
         var block = FieldBlock(bytes: self.head.block.bytes)
         block.bytes.reserveCapacity(minimumWritableBytes: 512)
         block.fields.reserveCapacity(self.head.block.fields.count + location.setFields.count + 2)
@@ -25,7 +27,7 @@ extension Exchange {
             head.methodName = ByteRange(start: start, count: block.bytes.readableBytes - start)
         }
         for field in location.setFields { self.append(field, to: &block) }
-        self.appendFraming(head.framing, to: &block)
+        if location.writesLength { self.appendFraming(head.framing, to: &block) }
         if location.proxy.carriesContext { self.appendContext(to: &block) }
         for field in self.identity?.fields ?? [] {
             block.append(name: field.name, value: field.value, known: KnownField(field.name.span))
@@ -160,7 +162,9 @@ extension Exchange {
             head.block.fields.append(length)
         }
         if let redirects = location.redirects { self.rewrite(&head.block, redirects) }
-        self.appendStandardFields(to: &head.block)
+        if let cookies = location.cookies { self.rewrite(&head.block, cookies) }
+        self.appendStandardFields(to: &head.block, hidden: hidden)
+        if !location.addedFields.isEmpty { self.sentFields = head.block }
         self.appendAddedFields(to: &head.block, status: self.errorStatus > 0 ? self.errorStatus : head.status)
         return head
     }
@@ -179,6 +183,21 @@ extension Exchange {
                 ? redirects.location(value, in: self, scratch: self.worker.regexes).map { self.absolute($0) }
                 : redirects.refresh(value, in: self, scratch: self.worker.regexes)
             guard let new else { continue }
+            let start = block.bytes.readableBytes
+            block.bytes.writeImmutableBuffer(new)
+            block.fields[index].value = ByteRange(start: start, count: new.readableBytes)
+        }
+    }
+
+    private func rewrite(_ block: inout FieldBlock, _ cookies: CookieRewriter) {
+        for index in block.fields.indices where block.fields[index].known == .setCookie {
+            let range = block.fields[index].value
+            guard
+                let value = block.bytes.getSlice(
+                    at: block.bytes.readerIndex + range.lowerBound,
+                    length: Int(range.count)
+                ), let new = cookies.rewritten(value, in: self, scratch: self.worker.regexes)
+            else { continue }
             let start = block.bytes.readableBytes
             block.bytes.writeImmutableBuffer(new)
             block.fields[index].value = ByteRange(start: start, count: new.readableBytes)

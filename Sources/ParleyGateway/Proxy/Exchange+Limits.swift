@@ -10,7 +10,11 @@ extension Exchange {
 
     /// `limit_req`, once for a request.
     func limitRequests() {
+        if let probe { return self.conclude(probe) }
         guard let location = self.location else { return }
+        if let rules = location.settings.realIP, rules != self.server?.outside.settings.realIP {
+            self.findRealAddress(rules)
+        }
         guard !location.requestLimiter.isEmpty, !self.isLimited else { return self.limitConnections() }
         self.isLimited = true
         if let shared = location.sharedLimits { return self.limitTogether(shared, location) }
@@ -52,13 +56,31 @@ extension Exchange {
     }
 
     private func noteZones(_ verdict: RequestVerdict, _ location: CompiledLocation) {
-        guard let limit = verdict.limit else { return }
+        // A reload may have given the numbers to others.
+        guard let limit = verdict.limit, self.plan === self.worker.plan else { return }
         let zone = location.requestZoneNumbers[limit]
         guard zone < self.worker.metrics.zones.count else { return }
         switch verdict.outcome {
         case .passed: self.worker.metrics.zones[zone].passed &+= 1
         case .delayed: self.worker.metrics.zones[zone].delayed &+= 1
         case .rejected: self.worker.metrics.zones[zone].rejected &+= 1
+        }
+    }
+
+    /// One that is rejected counts there only: the zones before it have given back what they took.
+    private func noteZones(_ verdict: ConnectionLimiter.Verdict, _ location: CompiledLocation) {
+        guard self.plan === self.worker.plan else { return }
+        switch verdict {
+        case .unlimited: break
+        case .passed:
+            for zone in location.connectionZoneNumbers where zone < self.worker.metrics.zones.count {
+                self.worker.metrics.zones[zone].passed &+= 1
+            }
+        case .rejected(let index, _):
+            guard index < location.connectionZoneNumbers.count else { return }
+            let zone = location.connectionZoneNumbers[index]
+            guard zone < self.worker.metrics.zones.count else { return }
+            self.worker.metrics.zones[zone].rejected &+= 1
         }
     }
 
@@ -81,7 +103,7 @@ extension Exchange {
     /// For people: of an address in bytes, its text.
     private func readable(_ key: Template) -> String {
         if key.parts == [.variable(.binaryRemoteAddress)] {
-            return String(buffer: self.connection?.addressText ?? ByteBuffer())
+            return String(buffer: self.client.text)
         }
         return String(buffer: key.evaluated(in: self))
     }
@@ -89,10 +111,13 @@ extension Exchange {
     func limitConnections() {
         self.phase = .routing
         guard let location = self.location else { return }
-        guard !location.connectionLimiter.isEmpty else { return self.authorize() }
+        // Once for a request, as `limit_req`.
+        guard !location.connectionLimiter.isEmpty, self.leasedBy == nil else { return self.authorize() }
+        self.leasedBy = location
         let verdict = location.connectionLimiter.take(&self.connectionLease) { index in
             self.key(location.connectionKeys[index])
         }
+        self.noteZones(verdict, location)
         guard case .rejected(let index, let isDryRun) = verdict, !isDryRun else { return self.authorize() }
         let use = location.connectionZones[index]
         self.limitState = ExchangeRecord.LimitState(

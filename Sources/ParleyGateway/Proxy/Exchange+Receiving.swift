@@ -17,7 +17,15 @@ extension Exchange: RequestReceiver {
         case .collecting:
             self.heldBody.append(body)
             self.heldBytes += body.readableBytes
-            if self.heldBytes >= location.settings.bodyBufferSize {
+            self.worker.heldBytes += body.readableBytes
+            if !self.holdsBody(location), self.heldBytes < location.settings.bodyBufferSize {
+                // Only what has come along with the head; `clientReadCompleted` goes on.
+                self.stream?.readBody()
+            } else if !self.holdsBody(location) {
+                self.isStreamingBody = true
+                self.attempt()
+            } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies
+            {
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()
@@ -36,7 +44,12 @@ extension Exchange: RequestReceiver {
             } else {
                 self.timer.set(milliseconds: location.proxy.sendTimeout)
             }
-        case .idle, .routing, .delayed, .authorizing, .connecting, .done:
+        case .connecting:
+            // Asked for before, and nothing is asked for now: it is the last one until there is a connection.
+            self.heldBody.append(body)
+            self.heldBytes += body.readableBytes
+            self.worker.heldBytes += body.readableBytes
+        case .idle, .routing, .delayed, .authorizing, .done:
             break
         }
     }
@@ -53,6 +66,12 @@ extension Exchange: RequestReceiver {
         } else {
             self.fail(413, .bodyTooLarge, "the body grew larger than allowed")
         }
+    }
+
+    func clientReadCompleted() {
+        guard self.phase == .collecting, let location, !self.holdsBody(location) else { return }
+        self.isStreamingBody = true
+        self.attempt()
     }
 
     func bodyEnded(trailers: FieldBlock?) {
@@ -91,6 +110,7 @@ extension Exchange: RequestReceiver {
         let upstreamStream = self.upstreamStream
         self.upstreamStream = nil
         upstreamStream?.cancel()
+        self.noteCandidates()
         // nginx counts it as a success: the instance did nothing wrong.
         self.settlePeer(.succeeded)
         self.stream = nil
@@ -125,7 +145,7 @@ extension Exchange: ResponseReceiver {
             stream?.cancel()
             return self.tryAnother(reason, status: head.status, hasSent: true, why: "answered \(head.status)")
         }
-        if location.proxy.interceptsErrors, head.status >= 300, !self.isErrorPage,
+        if location.proxy.interceptsErrors, head.status >= 300,
             location.settings.errorPages.contains(where: { $0.statuses.contains(Int(head.status)) })
         {
             let stream = self.upstreamStream
@@ -164,6 +184,8 @@ extension Exchange: ResponseReceiver {
             head.status = self.errorStatus
             head.reason = .empty
         }
+        if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
+        if self.location?.compression != nil { _ = self.prepareCompression(&head) }
         self.status = head.status
         self.isOwnAnswer = false
         self.phase = .answering
@@ -196,9 +218,17 @@ extension Exchange: ResponseReceiver {
     func received(answer body: ByteBuffer) {
         guard self.phase == .answering || self.phase == .tunnel, let stream = self.stream, let location = self.location
         else { return }
-        self.bodyBytesSent += body.readableBytes
         self.attempts[self.attempts.count - 1].bytesReceived += body.readableBytes
-        stream.write(body)
+        var body = body
+        if let encoder {
+            do throws(GzipError) {
+                body = try encoder.write(body, flushes: !location.proxy.isBuffering) ?? ByteBuffer()
+            } catch {
+                return self.breakAnswer("\(error)")
+            }
+        }
+        self.bodyBytesSent += body.readableBytes
+        if body.readableBytes > 0 { stream.write(body) }
         // Written to a connection that has just broken, it may be over.
         guard self.stream === stream else { return }
         if stream.isWritable {
@@ -215,14 +245,38 @@ extension Exchange: ResponseReceiver {
         self.upstreamStream = nil
         self.attempts[self.attempts.count - 1].ended = .now()
         self.settlePeer(.succeeded)
+        if let encoder, self.head.method != .head {
+            do throws(GzipError) {
+                let rest = try encoder.finish()
+                self.bodyBytesSent += rest.readableBytes
+                stream.write(rest)
+            } catch {
+                return self.breakAnswer("\(error)")
+            }
+        }
         let head = self.upstreamHead
+        // Who has not said so may not know what to do with them (RFC 9110, section 6.5.1).
+        let takesTrailers = trailers != nil && self.head.block.first(.te) != nil
         let isEnd = self.head.method == .head || head?.framing == BodyFraming.none
         self.finish()
         if isEnd, let head {
             stream.write(head, isEnd: true)
         } else {
-            stream.end(trailers: trailers)
+            stream.end(trailers: takesTrailers ? trailers : nil)
         }
+    }
+
+    /// The head is with the client, and the body cannot be completed.
+    private func breakAnswer(_ why: String) {
+        self.flags.insert(.internalError)
+        self.why = why
+        let upstreamStream = self.upstreamStream
+        self.upstreamStream = nil
+        upstreamStream?.cancel()
+        self.settlePeer(.notCounted)
+        let stream = self.stream
+        self.finish()
+        stream?.abort(.answerBroken)
     }
 
     func failed(_ failure: UpstreamFailure) {

@@ -52,7 +52,9 @@ extension Exchange: RewriteScope {
             self.problem = .badPath
             return self.fail(400, .clientProtocolError, "\(error)")
         }
+        if let rules = server.outside.settings.realIP { self.findRealAddress(rules) }
         if self.head.method == .trace || self.head.method == .connect {
+            self.closesAfter = true
             return self.fail(405, .clientProtocolError, "\(self.head.method) is not forwarded")
         }
         if !server.rewrites.isEmpty,
@@ -62,6 +64,27 @@ extension Exchange: RewriteScope {
             return
         }
         self.locate()
+    }
+
+    func findRealAddress(_ rules: RealIP) {
+        guard let connection = self.connection, let peer = IPAddress(bytes: connection.client.bytes).ifWhole else {
+            return
+        }
+        var values: [String] = []
+        switch rules.source {
+        case .proxyProtocol:
+            values = [connection.proxied?.address].compactMap { $0 }
+        case .field(let name):
+            let wanted = Array(name.lowercased().utf8)
+            for field in self.head.block.fields where Int(field.name.count) == wanted.count {
+                let isSame = zip(self.head.block.view(field.name), wanted).allSatisfy {
+                    AccessText.lowercased($0) == $1
+                }
+                if isSame { values.append(self.head.block.text(field.value)) }
+            }
+        }
+        guard let client = RealAddress.client(values, peer: peer, rules: rules) else { return }
+        self.client = ClientAddress(client.address, port: client.port ?? 0)
     }
 
     /// Looks for the location of the path, again after each change of it.
@@ -77,7 +100,7 @@ extension Exchange: RewriteScope {
                 )
             else {
                 self.location = server.outside
-                return self.fail(404, .noRoute, "no location for this path")
+                return self.fail(self.notFoundStatus, .noRoute, "no location for this path")
             }
             let location = server.locations[found.index]
             self.location = location
@@ -102,11 +125,16 @@ extension Exchange: RewriteScope {
         }
     }
 
+    /// As nginx's files: there is nothing to read, and nothing may be written.
+    var notFoundStatus: UInt16 { self.head.method.isReadOfFile ? 404 : 405 }
+
     private func isBodyTooLarge(_ location: CompiledLocation) -> Bool {
         let limit = location.settings.maxBodySize
         guard limit > 0, case .length(let length) = self.head.framing else { return false }
         return length > limit
     }
+
+    func willRespond(_ status: Int) { self.status = UInt16(clamping: status) }
 
     /// Carries out what rewrite rules have decided; `true` when nothing has been.
     func goesOn(_ result: RewriteResult) -> Bool {
@@ -114,7 +142,10 @@ extension Exchange: RewriteScope {
         case .next, .relocate:
             return true
         case .respond(let status, let text):
-            if let text {
+            if text == nil, status == 408 || status == 499 {
+                // nginx ends the connection for these, whoever says them.
+                return self.goesOn(.close)
+            } else if let text {
                 self.respond(UInt16(clamping: status), text: text)
             } else {
                 self.fail(UInt16(clamping: status), [], "return \(status)")

@@ -4,6 +4,9 @@ internal import ParleyCore
 extension Exchange {
     /// The content is with an upstream.
     func forward(to target: ProxyTarget, _ location: CompiledLocation) {
+        // An error page may go to another upstream, whose peers are others.
+        self.giveCircuit()
+        self.tried = PeerSet()
         if let upstream = location.upstream {
             self.upstream = upstream
             self.proxyHost = ByteBuffer(string: target.host)
@@ -19,6 +22,7 @@ extension Exchange {
         guard self.beginDeadline(location) else { return }
         if let circuit = upstream.group.circuit {
             guard circuit.take(.request) else {
+                self.worker.counters(of: upstream).totals.overflows &+= 1
                 return self.fail(503, .overflow, "as many requests to \(upstream.model.name) at once as allowed")
             }
             self.holdsCircuit = true
@@ -27,15 +31,38 @@ extension Exchange {
         self.triesLeft = upstream.group.tries
         if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
         if !location.proxy.passesRequestBody { self.isBodyComplete = true }
-        guard !self.isBodyComplete, location.proxy.isRequestBuffering else { return self.attempt() }
+        let isStreamed = !self.holdsBody(location) && self.head.version == .http2
+        guard !self.isBodyComplete, !isStreamed else { return self.attempt() }
         self.phase = .collecting
         self.stream?.readBody()
+    }
+
+    /// What is under way no more.
+    func giveCircuit() {
+        self.giveRetry()
+        guard self.holdsCircuit else { return }
+        self.holdsCircuit = false
+        self.upstream?.group.circuit?.give(.request)
+    }
+
+    private func giveRetry() {
+        guard self.holdsRetry else { return }
+        self.holdsRetry = false
+        self.upstream?.group.circuit?.give(.retry)
+    }
+
+    /// Whether the body is read as a whole before an instance is asked. HTTP/1.0 cannot be told that its length is not
+    /// known yet.
+    func holdsBody(_ location: CompiledLocation) -> Bool {
+        location.proxy.isRequestBuffering || (self.head.framing == .chunked && location.proxy.version == .http10)
     }
 
     /// One try at an instance: the balancer's next, over a connection that rests or a new one.
     func attempt() {
         guard let upstream = self.upstream, let location = self.location else { return }
         let key = self.balancingKey(upstream)
+        // Of the first attempt they are noted when it fails; most do not.
+        let candidates = self.attempts.isEmpty ? [] : self.candidates(of: upstream, picked: nil)
         let peer = upstream.group.pick(
             tried: &self.tried,
             key: key.readableBytesUInt8Span,
@@ -44,11 +71,12 @@ extension Exchange {
         )
         guard let peer else {
             if self.looksAgain(upstream) { return }
+            self.worker.counters(of: upstream).totals.noneAvailable &+= 1
             let status: UInt16 = self.plan.model.errorFormat == .problem && self.attempts.isEmpty ? 503 : 502
             return self.fail(status, .noneHealthy, "no live instance of \(upstream.model.name)")
         }
         self.peer = peer
-        self.attempts.append(AttemptNote(peer: peer, began: .now()))
+        self.attempts.append(AttemptNote(peer: peer, began: .now(), candidates: candidates))
         if location.proxy.version == .http2 { return self.attemptHTTP2(peer, upstream, location) }
         if let idle = self.worker.pool(upstream, location).takeIdle(peer) {
             self.attempts[self.attempts.count - 1].isReused = true
@@ -62,7 +90,7 @@ extension Exchange {
         if let key = upstream.hashKey { return key.evaluated(in: self) }
         guard case .ipHash = upstream.model.method else { return ByteBuffer() }
         var buffer = ByteBuffer()
-        self.connection?.writeBinaryAddress(into: &buffer)
+        buffer.writeBytes(self.client.bytes)
         return buffer
     }
 
@@ -114,6 +142,7 @@ extension Exchange {
     }
 
     private func askClientForBody() {
+        // It may have been asked for before there was an upstream.
         guard !self.wantsClientBody, let upstreamStream = self.upstreamStream, upstreamStream.isWritable else { return }
         self.wantsClientBody = true
         self.stream?.readBody()
@@ -143,7 +172,8 @@ extension Exchange {
             client?.abort(failure.kind == .readTimeout ? .timedOut : .answerBroken)
             return
         }
-        // A connection that had rested may have been closed by the other side as the request went out: that costs no try.
+        // A connection that had rested may have been closed by the other side as the request went out: that costs no
+        // try.
         if failure.kind == .lost, stream?.isReused ?? false || self.isWorthTheSameInstance { self.triesLeft += 1 }
         let (reason, status) = Self.outcome(of: failure.kind)
         self.note(failure)
@@ -175,6 +205,7 @@ extension Exchange {
     func tryAnother(_ reason: NextUpstream.Reason, status: UInt16, hasSent: Bool, why: String) {
         guard let location = self.location else { return }
         let isHarmless = reason == .http403 || reason == .http404
+        self.noteCandidates()
         self.settlePeer(isHarmless ? .succeeded : .failed)
         self.triesLeft -= 1
         self.upstreamStream = nil
@@ -202,16 +233,20 @@ extension Exchange {
             return .timeExhausted
         }
         if let circuit = self.upstream?.group.circuit {
-            guard circuit.take(.retry) else { return .budget }
-            // Counted from the decision to the next failure or answer; that it was taken at all is what is limited.
-            circuit.give(.retry)
+            guard circuit.take(.retry) else {
+                if let upstream { self.worker.counters(of: upstream).totals.overflows &+= 1 }
+                return .budget
+            }
+            self.holdsRetry = true
         }
         return .retried
     }
 
     /// Tells the balancer how the attempt ended, once.
     func settlePeer(_ outcome: PeerOutcome) {
+        self.giveRetry()
         guard let peer = self.peer, let upstream = self.upstream, let note = self.attempts.last else { return }
+        if outcome != .succeeded { self.noteCandidates() }
         self.peer = nil
         let latency = note.firstByte.map { ($0 - note.began).nanoseconds / 1_000 }
         let answer: AnswerClass
@@ -221,6 +256,13 @@ extension Exchange {
         case 0: answer = outcome == .failed ? .gatewayFailure : .good
         default: answer = .good
         }
-        upstream.group.finish(peer, outcome, answer: answer, latency: latency, now: self.worker.milliseconds)
+        let isEjected = upstream.group.finish(
+            peer,
+            outcome,
+            answer: answer,
+            latency: latency,
+            now: self.worker.milliseconds
+        )
+        if isEjected { self.worker.counters(of: upstream).totals.ejections &+= 1 }
     }
 }

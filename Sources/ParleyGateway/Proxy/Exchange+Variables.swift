@@ -11,13 +11,13 @@ extension Exchange {
                 buffer.writeBytes(server.name)
             }
         case .remoteAddress:
-            if let connection { buffer.writeImmutableBuffer(connection.addressText) }
+            buffer.writeImmutableBuffer(self.client.text)
         case .proxyAddForwardedFor: self.writeForwardedFor(into: &buffer)
         case .requestID: self.ensureRequestID().write(into: &buffer)
         case .proxyHost: buffer.writeImmutableBuffer(self.proxyHost)
         case .scheme: buffer.writeStaticString(self.connection?.isTLS ?? false ? "https" : "http")
         case .requestURI: buffer.writeImmutableBuffer(self.rawTarget)
-        case .binaryRemoteAddress: self.connection?.writeBinaryAddress(into: &buffer)
+        case .binaryRemoteAddress: buffer.writeBytes(self.client.bytes)
         case .uri, .documentURI, .args, .isArgs, .capture, .argument:
             _ = self.rewriteState.write(variable, into: &buffer)
         case .named(let name):
@@ -51,6 +51,8 @@ extension Exchange {
         case .contentLength:
             if let field = self.head.block.first(.contentLength) {
                 buffer.writeBytes(self.head.block.view(field.value))
+            } else if self.head.framing == .chunked {
+                buffer.writeString("\(self.heldBytes)")
             }
         case .contentType:
             if let field = self.head.block.first(.contentType) { buffer.writeBytes(self.head.block.view(field.value)) }
@@ -73,14 +75,14 @@ extension Exchange {
     private func writeConnectionFact(_ variable: Variable, into buffer: inout ByteBuffer) -> Bool {
         guard let connection = self.connection else { return false }
         switch variable {
-        case .remotePort: buffer.writeString("\(connection.remotePort)")
+        case .remotePort: buffer.writeString("\(self.client.port)")
         case .serverAddress: buffer.writeImmutableBuffer(connection.localAddressText)
         case .serverPort: buffer.writeString("\(connection.localPort)")
         case .https: if connection.isTLS { buffer.writeStaticString("on") }
         case .connection: buffer.writeString("\(connection.number)")
         case .connectionRequests: buffer.writeString("\(connection.requests)")
         case .realIPRemoteAddress: buffer.writeImmutableBuffer(connection.socketAddressText)
-        case .realIPRemotePort: buffer.writeString("\(connection.remotePort)")
+        case .realIPRemotePort: buffer.writeString("\(connection.client.port)")
         case .proxyProtocolAddress: buffer.writeString(connection.proxied?.address ?? "")
         case .proxyProtocolPort: if let port = connection.proxied?.port { buffer.writeString("\(port)") }
         case .tlsProtocol, .tlsCipher, .tlsServerName, .tlsClientVerify, .tlsClientSubject, .tlsClientFingerprint:
@@ -161,7 +163,7 @@ extension Exchange {
             buffer.writeBytes(self.head.block.view(field.value))
             buffer.writeStaticString(", ")
         }
-        if let connection { buffer.writeImmutableBuffer(connection.addressText) }
+        buffer.writeImmutableBuffer(self.client.text)
     }
 
     private func writeRemoteUser(into buffer: inout ByteBuffer) {
@@ -176,6 +178,8 @@ extension Exchange {
 
     /// The value of a field whose name is written with underscores; several are joined.
     private func writeField(_ name: String, of block: FieldBlock, into buffer: inout ByteBuffer) {
+        // nginx 1.22 takes the first one, but for these, which are lists.
+        let joins = name == "x_forwarded_for" || name == "cookie"
         var isFirst = true
         for field in block.fields where Int(field.name.count) == name.utf8.count {
             let isSame = zip(block.view(field.name), name.utf8).allSatisfy { byte, wanted in
@@ -183,8 +187,9 @@ extension Exchange {
                 return byte == wanted || (byte == UInt8(ascii: "-") && wanted == UInt8(ascii: "_"))
             }
             guard isSame else { continue }
-            if !isFirst { buffer.writeStaticString(", ") }
+            if !isFirst { buffer.writeStaticString(name == "cookie" ? "; " : ", ") }
             buffer.writeBytes(block.view(field.value))
+            if !joins { return }
             isFirst = false
         }
     }
@@ -193,7 +198,8 @@ extension Exchange {
         for field in self.head.block.fields where field.known == .cookie {
             for pair in self.head.block.view(field.value).split(separator: UInt8(ascii: ";")) {
                 let pair = pair.drop { $0 == 0x20 }
-                guard let equals = pair.firstIndex(of: UInt8(ascii: "=")), pair[..<equals].elementsEqual(name.utf8)
+                guard let equals = pair.firstIndex(of: UInt8(ascii: "=")),
+                    AccessText.isEqualIgnoringCase(pair[..<equals], name.utf8)
                 else { continue }
                 buffer.writeBytes(pair[(equals + 1)...])
                 return

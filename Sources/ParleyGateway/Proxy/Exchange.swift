@@ -34,12 +34,16 @@ final class Exchange {
     var head = RequestHead()
     var started = NIODeadline.now()
     var host = ByteBuffer()
+    /// Whose request it is: of the connection, or whom a trusted proxy names.
+    var client = ClientAddress()
     var server: CompiledServer?
     var location: CompiledLocation?
     var rewriteState = RewriteState()
     var requestID: RequestID?
     var identity: AccessIdentity?
     var connectionLease = ConnectionLease()
+    /// Whose places the lease holds: an error page may lead elsewhere, and they go back to where they came from.
+    var leasedBy: CompiledLocation?
     var isLimited = false
 
     // The answer.
@@ -53,8 +57,11 @@ final class Exchange {
     var bodyBytesSent = 0
     var bodyBytesReceived = 0
     var isOwnAnswer = true
+    var closesAfter = false
     var redirectLocation: ByteBuffer?
     var challenge: [UInt8]?
+    var corsFields: [CORSPolicy.Field] = []
+    var encoder: GzipEncoder?
 
     // The upstream.
     var upstream: Upstream?
@@ -84,6 +91,9 @@ final class Exchange {
     private(set) lazy var deadlineTimer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.deadlineReached() }
     /// Its place among the worker's.
     var place = 0
+    var holdsRetry = false
+    /// Wants to know where the request would go; then it goes nowhere.
+    var probe: RouteProbe?
     private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
 
     init(worker: GatewayWorker) {
@@ -101,6 +111,7 @@ final class Exchange {
         self.head = head
         self.stream = stream
         self.connection = connection
+        self.client = connection.client
         self.isBodyComplete = head.framing == .none
         self.worker.began(self)
     }
@@ -111,11 +122,8 @@ final class Exchange {
         self.phase = .done
         self.timer.clear()
         if self.deadline != nil { self.deadlineTimer.clear() }
-        if let location { location.connectionLimiter.give(&self.connectionLease) }
-        if self.holdsCircuit, let upstream {
-            upstream.group.circuit?.give(.request)
-            self.holdsCircuit = false
-        }
+        self.leasedBy?.connectionLimiter.give(&self.connectionLease)
+        self.giveCircuit()
         self.worker.ended(self)
         self.reset()
         self.worker.takeBack(self)
@@ -134,6 +142,8 @@ final class Exchange {
         self.requestID = nil
         self.identity = nil
         self.connectionLease = ConnectionLease()
+        self.leasedBy = nil
+        self.holdsRetry = false
         self.isLimited = false
         self.status = 0
         self.errorStatus = 0
@@ -145,8 +155,11 @@ final class Exchange {
         self.bodyBytesSent = 0
         self.bodyBytesReceived = 0
         self.isOwnAnswer = true
+        self.closesAfter = false
         self.redirectLocation = nil
         self.challenge = nil
+        self.corsFields.removeAll(keepingCapacity: true)
+        self.encoder = nil
         self.upstream = nil
         self.proxyHost = ByteBuffer()
         self.tried = PeerSet()
@@ -155,6 +168,7 @@ final class Exchange {
         self.upstreamStream = nil
         self.attempts.removeAll(keepingCapacity: true)
         self.heldBody.removeAll(keepingCapacity: true)
+        self.worker.heldBytes -= self.heldBytes
         self.heldBytes = 0
         self.isBodyComplete = false
         self.bodyTrailers = nil
@@ -166,13 +180,19 @@ final class Exchange {
         self.hasLookedAgain = false
         self.askedInstance = nil
         self.deadline = nil
+        self.probe = nil
     }
 
     /// The id under which its story is kept: what was sent along, if anything was.
     var recordedID: String {
-        if let id = self.clientRequestID { return self.head.block.text(id) }
-        if let requestID { return requestID.text }
-        return self.ensureRequestID().text
+        if self.location?.proxy.carriesContext ?? false, let id = self.clientRequestID { return self.head.block.text(id) }
+        return self.requestID?.text ?? self.sentID ?? self.ensureRequestID().text
+    }
+
+    /// The client's own `X-Request-ID`.
+    var sentID: String? {
+        guard let field = self.head.block.first(.xRequestID), !field.value.isEmpty else { return nil }
+        return self.head.block.text(field.value)
     }
 
     private func timeIsUp() {
@@ -188,6 +208,8 @@ final class Exchange {
 struct AttemptNote {
     var peer: PeerID
     var began: NIODeadline
+    /// The instances as they were when this one was chosen; empty when it went well at once.
+    var candidates: [ExchangeRecord.Candidate] = []
     var isReused = false
     var connected: NIODeadline?
     var sent: NIODeadline?

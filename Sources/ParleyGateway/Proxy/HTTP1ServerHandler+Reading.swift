@@ -30,9 +30,9 @@ extension HTTP1ServerHandler {
         case .refused(let refusal):
             self.timer.clear()
             self.keepsAlive = false
-            self.begin(RequestHead())
-            self.isBodyDone = true
-            self.acceptor.refuse(refusal, stream: self)
+            let known = self.scanner.known
+            self.begin(RequestHead(method: known.method, version: known.version, keepsAlive: false))
+            self.acceptor.refuse(refusal, method: known.method, stream: self)
             return true
         case .head(let head, let consumed):
             self.timer.clear()
@@ -62,15 +62,26 @@ extension HTTP1ServerHandler {
     func readBody() {
         self.wantsBody = true
         if self.owesContinue, !self.isBodyDone {
-            self.owesContinue = false
-            if self.inbound.readableBytes == 0 {
-                self.out.writeStaticString("HTTP/1.1 100 Continue\r\n\r\n")
-                self.flush()
-            }
+            self.writeContinue()
+            self.flush()
         }
         self.work()
         if self.wantsBody, self.phase == .exchange, !self.isBodyDone { self.timer.set(milliseconds: self.timing.body) }
         self.holdOrRead()
+    }
+
+    /// Whether bytes of the request's body have yet to arrive.
+    var isBodyComing: Bool {
+        guard !self.isBodyDone else { return false }
+        var decoder = self.decoder
+        var rest = self.inbound
+        while true {
+            switch decoder.next(&rest) {
+            case .data: continue
+            case .more: return true
+            case .end, .broken: return false
+            }
+        }
     }
 
     private func readPart() -> Bool {
@@ -138,18 +149,15 @@ extension HTTP1ServerHandler {
         self.flush()
         guard self.phase != .closed else { return }
         if !self.isBodyDone, !wasTunnel {
-            // The client waits for 100: what it will do is unknown.
-            if self.keepsAlive, !self.owesContinue {
+            if self.keepsAlive {
                 self.phase = .discarding
             } else {
                 self.linger()
             }
         } else if self.keepsAlive, !wasTunnel {
             self.next()
-        } else if wasTunnel || self.inbound.readableBytes == 0 {
-            self.close()
         } else {
-            self.linger()
+            self.close()
         }
         self.work()
         self.holdOrRead()
@@ -157,7 +165,7 @@ extension HTTP1ServerHandler {
 
     private func next() {
         self.phase = .head
-        if self.isDraining, self.inbound.readableBytes == 0 {
+        if self.isDraining || self.isInputClosed, self.inbound.readableBytes == 0 {
             self.close()
         } else if self.timing.keepalive == 0 {
             self.close()

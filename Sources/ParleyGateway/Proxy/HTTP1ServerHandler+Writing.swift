@@ -26,6 +26,8 @@ extension HTTP1ServerHandler {
     func write(_ head: ResponseHead, isEnd: Bool) {
         guard self.phase == .exchange else { return }
         if !head.keepsAlive { self.keepsAlive = false }
+        // Whoever waits for it sends its body now, and the connection goes on behind that.
+        if self.owesContinue, self.keepsAlive { self.writeContinue() }
         HTTP1Writer.writeStatusLine(head, into: &self.out)
         HTTP1Writer.write(head.block, into: &self.out)
         self.framing = .none
@@ -43,7 +45,6 @@ extension HTTP1ServerHandler {
                 }
             }
         }
-        if !self.isBodyDone, self.owesContinue { self.keepsAlive = false }
         self.out.writeStaticString(self.keepsAlive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n")
         if isEnd { self.finish() }
     }
@@ -76,9 +77,16 @@ extension HTTP1ServerHandler {
     }
 
     func abort(_ reason: AbortReason) {
-        // The end of the connection says that something is missing; a chunked body has no last chunk.
+        // The end of the connection says that something is missing; a chunked body has no last chunk. What has not
+        // left yet is not sent any more, as in nginx: it may be the whole of a head.
         self.receiver = nil
+        self.out.clear()
         self.close()
+    }
+
+    func writeContinue() {
+        self.owesContinue = false
+        self.out.writeStaticString("HTTP/1.1 100 Continue\r\n\r\n")
     }
 
     func flush() {

@@ -42,6 +42,7 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     var hasRead = true
     var framing = AnswerFraming.none
     var isDraining = false
+    var isInputClosed = false
     var isWorking = false
     var out = ByteBuffer()
     var hasUnflushed = false
@@ -96,7 +97,18 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
+        self.receiver?.clientReadCompleted()
         context.fireChannelReadComplete()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case ChannelEvent.inputClosed = event {
+            // As nginx sees it, who has closed its side has gone, unless the location says that it does not matter.
+            self.isInputClosed = true
+            let isAnswering = self.phase == .exchange && self.isBodyComing == false
+            if !isAnswering || !self.timing.ignoresAbort { self.close() }
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     func channelInactive(context: ChannelHandlerContext) {

@@ -31,6 +31,8 @@ struct ClientTiming: Sendable {
     var keepalive: Int
     var keepaliveRequests: Int
     var keepaliveTime: Int
+    /// Whether a client that closes its side goes on being served.
+    var ignoresAbort: Bool
 }
 
 enum AbortReason: Sendable {
@@ -52,6 +54,8 @@ protocol RequestReceiver: AnyObject {
     /// The connection or the stream is gone, before the answer was complete.
     func clientGone()
     func clientWritabilityChanged(isWritable: Bool)
+    /// HTTP/1: what had arrived has been told, as far as it was asked for.
+    func clientReadCompleted()
 }
 
 /// One request on a connection to an instance.

@@ -32,6 +32,8 @@ package struct MapTable: Sendable {
                 } else if bytes.first == 0x2E {
                     exact.append((Array(bytes.dropFirst()), value))
                     suffixes.append((bytes, value))
+                } else {
+                    exact.append((bytes, value))
                 }
             }
         }

@@ -163,7 +163,7 @@ extension RewriteProgram {
         }
 
         private func respond(_ response: FixedResponse) -> RewriteResult {
-            if response.status == 444 { return .close }
+            if response.status == 444, response.text == nil { return .close }
             guard let template = response.text else {
                 switch response.status {
                 case 301, 302, 303, 307, 308: return .redirect(status: response.status, location: ByteBuffer())
@@ -171,6 +171,7 @@ extension RewriteProgram {
                 default: return .respond(status: response.status, text: nil)
                 }
             }
+            self.scope.willRespond(response.status)
             let text = template.evaluated(in: self.scope)
             guard text.readableBytes <= RewriteState.maxValueSize else { return .failed(.valueTooLong) }
             switch response.status {

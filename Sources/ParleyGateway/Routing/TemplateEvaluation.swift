@@ -9,6 +9,12 @@ package protocol VariableScope {
 /// A scope whose path, arguments and variables rules may change.
 package protocol RewriteScope: VariableScope, AnyObject {
     var rewriteState: RewriteState { get set }
+    /// A rule answers with this status; its text is evaluated next, and may speak of it.
+    func willRespond(_ status: Int)
+}
+
+extension RewriteScope {
+    package func willRespond(_ status: Int) {}
 }
 
 extension Template {

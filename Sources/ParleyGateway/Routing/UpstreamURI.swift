@@ -23,7 +23,8 @@ package struct UpstreamURI: Sendable {
             self.part = .none
             return
         }
-        if case .template = target.destination {
+        // A variable anywhere in it makes nginx take the path as it comes out.
+        if target.isVariable {
             self.part = .whole(uri)
             return
         }

@@ -10,17 +10,15 @@ final class ClientConnection: RequestAcceptor {
     }
 
     unowned let worker: GatewayWorker
-    let channel: any Channel
+    /// `nil` when nobody is connected: routes are only asked for.
+    let channel: (any Channel)?
     let socketKey: String
     private(set) var socket: GatewayPlan.Socket
     let number: UInt64
     private(set) var requests = 0
-    /// Whose requests these are: of the socket, or whom the PROXY protocol or a trusted proxy's field names.
-    private(set) var address: SocketAddress?
-    private(set) var addressText: ByteBuffer
-    private(set) var addressBytes: [UInt8]
+    /// Of the socket, or whom the PROXY protocol names.
+    private(set) var client: ClientAddress
     let socketAddressText: ByteBuffer
-    private(set) var remotePort: Int
     let localAddressText: ByteBuffer
     let localPort: Int
     private(set) var proxied: Proxied?
@@ -38,14 +36,24 @@ final class ClientConnection: RequestAcceptor {
         self.socket = socket
         self.socketKey = socket.address
         self.number = number
-        self.address = channel.remoteAddress
-        self.addressText = ByteBuffer(string: channel.remoteAddress?.ipAddress ?? "")
-        self.addressBytes = channel.remoteAddress?.ipAddress.flatMap { IPAddress($0)?.bytes } ?? []
-        self.socketAddressText = self.addressText
-        self.remotePort = channel.remoteAddress?.port ?? 0
+        self.client = ClientAddress(channel.remoteAddress)
+        self.socketAddressText = self.client.text
         self.localAddressText = ByteBuffer(string: channel.localAddress?.ipAddress ?? "")
         self.localPort = channel.localAddress?.port ?? socket.listen.port
         worker.connections[ObjectIdentifier(self)] = self
+    }
+
+    /// Of a client that is not there.
+    init(worker: GatewayWorker, socket: GatewayPlan.Socket, client: ClientAddress) {
+        self.worker = worker
+        self.channel = nil
+        self.socket = socket
+        self.socketKey = socket.address
+        self.number = 0
+        self.client = client
+        self.socketAddressText = client.text
+        self.localAddressText = ByteBuffer(string: socket.listen.host)
+        self.localPort = socket.listen.port
     }
 
     func onDrain(_ action: @escaping () -> Void) {
@@ -55,7 +63,7 @@ final class ClientConnection: RequestAcceptor {
 
     func drain() { self.drains?() }
 
-    func close() { self.channel.close(promise: nil) }
+    func close() { self.channel?.close(promise: nil) }
 
     func closed() {
         self.drains = nil
@@ -64,10 +72,6 @@ final class ClientConnection: RequestAcceptor {
 
     /// Somebody in front speaks for this client.
     func speaksFor(_ address: SocketAddress) {
-        self.address = address
-        self.addressText = ByteBuffer(string: address.ipAddress ?? "")
-        self.addressBytes = address.ipAddress.flatMap { IPAddress($0)?.bytes } ?? []
-        self.remotePort = address.port ?? 0
         self.proxied = Proxied(address: address.ipAddress ?? "", port: address.port ?? 0)
     }
 
@@ -106,14 +110,11 @@ final class ClientConnection: RequestAcceptor {
             acceptor: self,
             settings: self.socket.fallback.model.connection,
             timing: self.socket.fallback.outside.timing,
-            eventLoop: self.channel.eventLoop
+            eventLoop: self.worker.eventLoop
         )
         self.onDrain { [unowned handler] in handler.drain() }
         return handler
     }
-
-    /// 4 or 16 bytes, as `$binary_remote_addr` has them.
-    func writeBinaryAddress(into buffer: inout ByteBuffer) { buffer.writeBytes(self.addressBytes) }
 
     private func makeHTTP2Handler() -> any ChannelHandler {
         let settings = self.socket.fallback.model.connection
@@ -134,6 +135,17 @@ final class ClientConnection: RequestAcceptor {
 
     // MARK: - Requests
 
+    func streamReset() { self.worker.streamReset() }
+
+    func ruleBroken() { self.worker.ruleBroken() }
+
+    /// Asks where a request would go.
+    func probe(_ head: RequestHead, _ probe: RouteProbe) {
+        let exchange = self.begin(head, stream: probe)
+        exchange.probe = probe
+        exchange.route()
+    }
+
     func accept(_ head: RequestHead, stream: any ClientStream) -> any RequestReceiver {
         let exchange = self.begin(head, stream: stream)
         if self.isPlainOnTLS {
@@ -146,8 +158,8 @@ final class ClientConnection: RequestAcceptor {
         return exchange
     }
 
-    func refuse(_ refusal: HeadRefusal, stream: any ClientStream) {
-        let exchange = self.begin(RequestHead(keepsAlive: false), stream: stream)
+    func refuse(_ refusal: HeadRefusal, method: Method, stream: any ClientStream) {
+        let exchange = self.begin(RequestHead(method: method, keepsAlive: false), stream: stream)
         exchange.server = self.socket.fallback
         exchange.location = self.socket.fallback.outside
         let flags: ResponseFlags = refusal == .headTooLarge ? .invalidHeader : .clientProtocolError

@@ -15,6 +15,8 @@ enum ConnectionPipeline {
         let connection = ClientConnection(worker: worker, channel: channel, socket: socket, number: number)
         let bound = NIOLoopBound(connection, eventLoop: channel.eventLoop)
         channel.closeFuture.assumeIsolated().whenComplete { _ in bound.value.closed() }
+        // Until it is known what it speaks, there is nothing to be finished.
+        connection.onDrain { [unowned connection] in connection.close() }
         let pipeline = channel.pipeline.syncOperations
         let starter = ProtocolStarter(connection: connection)
         if socket.listen.hasProxyProtocol { try pipeline.addHandler(ProxyProtocolHandler()) }
@@ -32,7 +34,11 @@ enum ConnectionPipeline {
             )
         }
         try pipeline.addHandler(starter)
-        if !socket.listen.isTLS, !socket.listen.hasHTTP2 { starter.start(.http1, channel) }
+        if !socket.listen.isTLS, !socket.listen.hasHTTP2 {
+            // Only here a client may close its side and still wait for an answer; elsewhere its end is the end.
+            channel.setOption(.allowRemoteHalfClosure, value: true).whenFailure { _ in }
+            starter.start(.http1, channel)
+        }
     }
 }
 
@@ -46,7 +52,7 @@ final class ProtocolStarter: ChannelInboundHandler, RemovableChannelHandler {
     private let connection: ClientConnection
     private var received: ByteBuffer?
     private var isStarted = false
-    private lazy var timer = LazyTimer(self.connection.channel.eventLoop) { [unowned self] in self.connection.close() }
+    private lazy var timer = LazyTimer(self.connection.worker.eventLoop) { [unowned self] in self.connection.close() }
 
     private static let preface: [UInt8] = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
 

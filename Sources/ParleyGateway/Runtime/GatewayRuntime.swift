@@ -33,14 +33,7 @@ package final class GatewayRuntime: Service, Sendable {
         package init() {}
     }
 
-    /// To be shared with those who are told of it.
-    private final class Shared: Sendable {
-        let value: Mutex<State>
-
-        init(_ state: State) { self.value = Mutex(state) }
-    }
-
-    private struct State {
+    struct State {
         var plan: GatewayPlan?
         var workers: [WorkerHandle] = []
         var listeners: [String: any Channel] = [:]
@@ -48,15 +41,19 @@ package final class GatewayRuntime: Service, Sendable {
         var endpoints: [String: Endpoint] = [:]
         var isListening = false
         var failure: GatewayError?
+        /// Since when ``plan`` is in force.
+        var since = Timestamp(microseconds: 0)
+        var isDraining = false
+        var isReloading = false
     }
 
     private let options: Options
     private let logger: Logger
-    private let time: any TimeSource
-    private let state = Shared(State())
+    let time: any TimeSource
+    let state = Mutex(State())
     private let changed = Signal()
     private let initial: GatewayModel
-    private let shared: GatewayShared
+    let shared: GatewayShared
     private let compiler: PlanCompiler
     private let followers: PlanFollowers
 
@@ -91,8 +88,7 @@ package final class GatewayRuntime: Service, Sendable {
         self.followers = PlanFollowers(
             resolver: options.resolver,
             rpcResolver: options.rpcResolver,
-            shared: self.shared,
-            workers: { [state = self.state] in state.value.withLock { $0.workers } }
+            shared: self.shared
         )
         self.compiler = PlanCompiler(
             time: time,
@@ -121,7 +117,7 @@ package final class GatewayRuntime: Service, Sendable {
     private func whenListening<Value: Sendable>(_ value: (State, GatewayPlan) -> Value) async throws -> Value {
         while true {
             let generation = self.changed.generation
-            let outcome: Result<Value, GatewayError>? = self.state.value.withLock { state in
+            let outcome: Result<Value, GatewayError>? = self.state.withLock { state in
                 if let failure = state.failure { return .failure(failure) }
                 guard state.isListening, let plan = state.plan else { return nil }
                 return .success(value(state, plan))
@@ -147,12 +143,13 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func fail(_ error: any Error) {
         let failure = error as? GatewayError ?? GatewayError(.cannotListen, "\(error)")
-        self.state.value.withLock { $0.failure = $0.failure ?? failure }
+        self.state.withLock { $0.failure = $0.failure ?? failure }
         self.changed.ring()
     }
 
     private func serve(_ group: MultiThreadedEventLoopGroup) async throws {
         let plan = try await self.compiler.compile(self.initial, after: nil)
+        PendingFeatures.warn(of: self.initial, self.logger)
         let loops = Array(group.makeIterator())
         var workers: [WorkerHandle] = []
         for (index, loop) in loops.enumerated() {
@@ -167,15 +164,17 @@ package final class GatewayRuntime: Service, Sendable {
             )
         }
         let ready = workers
+        let now = self.time.wallTime
         try await self.followers.prepare(plan)
-        self.state.value.withLock { state in
+        self.state.withLock { state in
             state.plan = plan
             state.workers = ready
+            state.since = now
         }
         self.shared.health.adopt(plan)
-        self.followers.adopt(plan)
+        self.followers.adopt(plan, ready)
         try await self.listen(plan, group)
-        self.state.value.withLock { $0.isListening = true }
+        self.state.withLock { $0.isListening = true }
         self.changed.ring()
         for address in try await self.listeningAddresses() { await self.options.reportsListening(address) }
         await withThrowingTaskGroup(of: Void.self) { tasks in
@@ -194,13 +193,13 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func listen(_ plan: GatewayPlan, _ group: MultiThreadedEventLoopGroup) async throws {
         for socket in plan.sockets {
-            let isOpen = self.state.value.withLock { $0.listeners[socket.address] != nil }
-            if isOpen { continue }
-            let channel = try await self.bind(socket, group)
+            let open = self.state.withLock { $0.listeners[socket.address] }
+            let channel: any Channel
+            if let open { channel = open } else { channel = try await self.bind(socket, group) }
             let port = channel.localAddress?.port ?? socket.listen.port
             let host = socket.listen.host.contains(":") ? "[\(socket.listen.host)]" : socket.listen.host
             let address = "\(socket.listen.isTLS ? "https" : "http")://\(host):\(port)"
-            self.state.value.withLock { state in
+            self.state.withLock { state in
                 state.listeners[socket.address] = channel
                 state.addresses[socket.address] = address
                 state.endpoints[socket.address] = Endpoint(host: socket.listen.host, port: port)
@@ -232,7 +231,7 @@ package final class GatewayRuntime: Service, Sendable {
     }
 
     private func accept(_ channel: any Channel, _ key: String) throws {
-        let (plan, workers) = self.state.value.withLock { ($0.plan, $0.workers) }
+        let (plan, workers) = self.state.withLock { ($0.plan, $0.workers) }
         guard let plan, let socket = plan.sockets.first(where: { $0.address == key }),
             let worker = workers.first(where: { $0.eventLoop === channel.eventLoop })?.worker,
             let number = self.shared.takeConnection(limit: plan.model.maxConnections)
@@ -247,36 +246,67 @@ package final class GatewayRuntime: Service, Sendable {
 
     // MARK: - Another configuration
 
-    /// Takes another configuration, or throws and keeps the one that is there.
+    /// Takes another configuration, or throws and keeps the one that is there. One reload waits for another.
     ///
     /// - Throws: ``GatewayError``.
     package func reload(_ model: GatewayModel) async throws {
-        let (plan, workers) = self.state.value.withLock { ($0.plan, $0.workers) }
+        try await self.takeTurn()
+        defer {
+            self.state.withLock { $0.isReloading = false }
+            self.changed.ring()
+        }
+        try await self.replacePlan(model)
+    }
+
+    private func takeTurn() async throws {
+        while true {
+            let generation = self.changed.generation
+            let isOurs = self.state.withLock { state in
+                guard !state.isReloading else { return false }
+                state.isReloading = true
+                return true
+            }
+            if isOurs { return }
+            try Task.checkCancellation()
+            await self.changed.wait(after: generation, until: nil, on: self.time)
+        }
+    }
+
+    private func replacePlan(_ model: GatewayModel) async throws {
+        let (plan, workers) = self.state.withLock { ($0.plan, $0.workers) }
         guard let plan, let first = workers.first else {
             throw GatewayError(.invalidConfiguration, "the gateway is not running")
         }
-        let next = try await self.compiler.compile(model, after: plan)
         guard let group = first.group else { return }
-        try await self.followers.prepare(next)
+        let next: GatewayPlan
         do {
+            next = try await self.compiler.compile(model, after: plan)
+            try await self.followers.prepare(next)
             try await self.listen(next, group)
         } catch {
+            // What was opened for it is not needed any more.
             await self.closeListeners(except: plan)
+            self.shared.log.keep(plan.logs)
             throw error
         }
-        self.state.value.withLock { $0.plan = next }
+        let now = self.time.wallTime
+        self.state.withLock { state in
+            state.plan = next
+            state.since = now
+        }
         for worker in workers {
             try await worker.eventLoop.submit { worker.worker?.adopt(next) }.get()
         }
         self.shared.health.adopt(next)
-        self.followers.adopt(next)
+        self.followers.adopt(next, workers)
         await self.closeListeners(except: next)
-        self.changed.ring()
+        self.shared.log.keep(next.logs)
+        self.shared.keepCounters(of: Set(next.metricsShape.upstreams))
     }
 
     private func closeListeners(except plan: GatewayPlan) async {
         let kept = Set(plan.sockets.map(\.address))
-        let gone = self.state.value.withLock { state in
+        let gone = self.state.withLock { state in
             let gone = state.listeners.filter { !kept.contains($0.key) }
             for key in gone.keys {
                 state.listeners[key] = nil
@@ -294,8 +324,9 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func drain() async {
         self.shared.health.beginDraining()
+        self.state.withLock { $0.isDraining = true }
         if self.options.drainDelay > .zero { try? await self.time.sleep(for: self.options.drainDelay) }
-        let (listeners, workers) = self.state.value.withLock { state in
+        let (listeners, workers) = self.state.withLock { state in
             defer { state.listeners = [:] }
             return (state.listeners, state.workers)
         }
@@ -308,7 +339,7 @@ package final class GatewayRuntime: Service, Sendable {
     }
 
     private func close() async {
-        let workers = self.state.value.withLock { $0.workers }
+        let workers = self.state.withLock { $0.workers }
         // Who has waited until now is told.
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.giveUp() }.get() }
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.close() }.get() }
@@ -319,14 +350,14 @@ package final class GatewayRuntime: Service, Sendable {
     private func maintain() async throws {
         while !Task.isCancelled {
             try await self.time.sleep(for: .seconds(10))
-            let plan = self.state.value.withLock { $0.plan }
+            let plan = self.state.withLock { $0.plan }
             for upstream in plan?.upstreams.values.map({ $0 }) ?? [] where upstream.model.outliers != nil {
-                _ = upstream.group.endOutlierInterval(now: Self.milliseconds)
+                let ejected = upstream.group.endOutlierInterval(now: MonotonicTime.milliseconds)
+                self.shared.countEjections(ejected.count, of: upstream.model.name)
             }
         }
     }
 
-    private static var milliseconds: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
 }
 
 /// A worker, to be held by those who are not on its loop. Touched only there.

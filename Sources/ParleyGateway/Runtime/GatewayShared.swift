@@ -19,6 +19,9 @@ final class GatewayShared: Sendable {
     private struct State {
         var connections = 0
         var accepted: UInt64 = 0
+        var refused: UInt64 = 0
+        /// Outliers of a whole interval, which no event loop has seen.
+        var ejections: [String: UInt64] = [:]
         var handled: UInt64 = 0
         var requests: UInt64 = 0
         var healthChanges: UInt64 = 0
@@ -54,7 +57,10 @@ final class GatewayShared: Sendable {
     /// Counts a connection, unless there are as many as there may be.
     func takeConnection(limit: Int) -> UInt64? {
         self.state.withLock { state in
-            guard state.connections < limit else { return nil }
+            guard state.connections < limit else {
+                state.refused &+= 1
+                return nil
+            }
             state.connections += 1
             state.accepted &+= 1
             return state.accepted
@@ -62,6 +68,22 @@ final class GatewayShared: Sendable {
     }
 
     func giveConnection() { self.state.withLock { $0.connections -= 1 } }
+
+    var connectionCounts: (open: Int, accepted: UInt64, refused: UInt64) {
+        self.state.withLock { ($0.connections, $0.accepted, $0.refused) }
+    }
+
+    func countEjections(_ count: Int, of upstream: String) {
+        guard count > 0 else { return }
+        self.state.withLock { $0.ejections[upstream, default: 0] &+= UInt64(clamping: count) }
+    }
+
+    func ejections(of upstream: String) -> UInt64 { self.state.withLock { $0.ejections[upstream] ?? 0 } }
+
+    /// After a reload: of names that are gone nothing is kept.
+    func keepCounters(of upstreams: Set<String>) {
+        self.state.withLock { state in state.ejections = state.ejections.filter { upstreams.contains($0.key) } }
+    }
 
     var openConnections: Int { self.state.withLock { $0.connections } }
 

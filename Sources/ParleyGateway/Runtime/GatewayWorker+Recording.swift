@@ -4,11 +4,12 @@ internal import ParleyCore
 extension GatewayWorker {
     /// Counts and logs a request that is over, and keeps its story if something went wrong.
     func record(_ exchange: Exchange) {
+        if let probe = exchange.probe { return probe.note(exchange) }
         let duration = (NIODeadline.now() - exchange.started).nanoseconds / 1_000
         let bytesIn = Int64(exchange.head.block.bytes.readableBytes + exchange.bodyBytesReceived)
         let location = exchange.location
         self.metrics.requestEnded(
-            route: location?.index ?? -1,
+            route: self.routeNumber(exchange),
             status: Int(exchange.status),
             microseconds: duration,
             bytesIn: bytesIn,
@@ -22,12 +23,28 @@ extension GatewayWorker {
         }
     }
 
+    /// What began before a reload is counted by its names: its numbers may belong to others now.
+    private func routeNumber(_ exchange: Exchange) -> Int {
+        guard let location = exchange.location else { return -1 }
+        if exchange.plan === self.plan { return location.index }
+        let server = exchange.server.map { String(decoding: $0.name, as: UTF8.self) } ?? ""
+        let route = MetricsShape.Route(server: server, route: location.model.name)
+        return self.metrics.shape.routes.firstIndex(of: route) ?? -1
+    }
+
     private func countAttempts(_ exchange: Exchange) {
         guard let upstream = exchange.upstream, upstream.index >= 0 else { return }
+        let isCurrent = exchange.plan === self.plan
+        let name = upstream.model.name
+        let number = isCurrent ? upstream.index : self.metrics.shape.upstreams.firstIndex(of: name) ?? -1
         for (index, note) in exchange.attempts.enumerated() {
+            let instance =
+                isCurrent
+                ? self.instanceNumber(note.peer, upstream)
+                : self.metrics.instance(upstream.group.model(of: note.peer)?.name ?? "-", of: number)
             self.metrics.attemptEnded(
-                upstream: upstream.index,
-                instance: self.instanceNumber(note.peer, upstream),
+                upstream: number,
+                instance: instance,
                 hasFailed: note.failure != nil,
                 isRetry: index > 0
             )
@@ -71,7 +88,7 @@ extension GatewayWorker {
             server: exchange.server.map { String(decoding: $0.name, as: UTF8.self) } ?? "",
             route: exchange.location?.model.name,
             upstream: exchange.upstream?.model.name,
-            client: String(buffer: exchange.connection?.addressText ?? ByteBuffer()),
+            client: String(buffer: exchange.client.text),
             status: Int(exchange.status),
             flags: exchange.flags,
             isOwnAnswer: exchange.isOwnAnswer,
@@ -79,54 +96,32 @@ extension GatewayWorker {
             durationMicroseconds: duration
         )
         record.limit = exchange.limitState
+        if let sent = exchange.sentID, sent != record.id { record.sentID = sent }
         if let upstream = exchange.upstream {
-            let candidates = self.candidates(upstream, exchange)
-            record.attempts = exchange.attempts.map { self.attempt($0, exchange, upstream, candidates) }
-            if exchange.flags.contains(.noneHealthy) { record.unavailable = candidates }
+            record.attempts = exchange.attempts.map { self.attempt($0, exchange, upstream) }
+            if exchange.flags.contains(.noneHealthy) {
+                record.unavailable = exchange.candidates(of: upstream, picked: nil)
+            }
         }
         return record
-    }
-
-    private func candidates(_ upstream: Upstream, _ exchange: Exchange) -> [ExchangeRecord.Candidate] {
-        let now = self.milliseconds
-        return upstream.group.states(now: now).map { state in
-            let standing: ExchangeRecord.Candidate.State
-            switch state.standing {
-            case .available: standing = exchange.tried.contains(slot: Int(state.id.slot)) ? .tried : .available
-            case .down: standing = .down
-            case .failed: standing = .failed
-            case .unhealthy: standing = .unhealthy
-            case .ejected: standing = .ejected
-            case .full: standing = .full
-            }
-            return ExchangeRecord.Candidate(
-                name: state.peer.name,
-                weight: state.peer.weight,
-                activeRequests: state.active,
-                fails: state.fails,
-                state: standing,
-                until: state.ejectedUntil.map { until in
-                    Timestamp(microseconds: self.shared.time.wallTime.microseconds + (until - now) * 1_000)
-                }
-            )
-        }
     }
 
     private func attempt(
         _ note: AttemptNote,
         _ exchange: Exchange,
-        _ upstream: Upstream,
-        _ candidates: [ExchangeRecord.Candidate]
+        _ upstream: Upstream
     ) -> ExchangeRecord.Attempt {
         func microseconds(_ from: NIODeadline?, _ to: NIODeadline?) -> Int64? {
             guard let from, let to else { return nil }
             return (to - from).nanoseconds / 1_000
         }
         let end = note.ended ?? .now()
+        let peer = upstream.group.model(of: note.peer)
         return ExchangeRecord.Attempt(
-            instance: upstream.group.model(of: note.peer)?.name ?? "-",
+            instance: peer?.name ?? "-",
             method: upstream.model.method.directive,
-            considered: candidates,
+            why: peer.map { ChoiceReason.text(upstream.model.method, $0, among: note.candidates) } ?? "",
+            considered: note.candidates,
             isReusedConnection: note.isReused,
             phase: Self.phase(note),
             bytesSent: Int64(note.bytesSent),

@@ -13,17 +13,25 @@ final class GatewayWorker {
     let regexes = RegexScratch()
     private var pools: [PoolKey: UpstreamPool] = [:]
     private var streams: [PoolKey: HTTP2Pool] = [:]
+    /// Of the plans before, until their last connection has ended.
+    private var leavingStreams: [HTTP2Pool] = []
+    private var upstreamCounters: [String: UpstreamCounters] = [:]
     private var ids: RequestIDs
     private var chances: UInt64
     private var free: [Exchange] = []
-    /// All that there are, at work or free.
-    private var exchanges: [Exchange] = []
-    private(set) var active = 0
+    private var underWay: [Exchange] = []
     var connections: [ObjectIdentifier: ClientConnection] = [:]
     private(set) var isDraining = false
     private var dateSecond: Int64 = -1
     private var dateBytes: [UInt8] = []
     var metrics: MetricsShard
+    /// Of bodies that are held until they are complete.
+    var heldBytes = 0
+
+    /// nginx puts what is larger than a buffer into a file; here it stays in memory up to this size, and all bodies
+    /// together up to the other. Beyond that a body flows through as it comes.
+    static let maxHeldBody = 1_048_576
+    static let maxHeldBodies = 67_108_864
     var logBuffer = AccessLogBuffer()
     private var isFlushScheduled = false
 
@@ -55,7 +63,7 @@ final class GatewayWorker {
     }
 
     /// Of a clock that only goes forward, the same for all workers.
-    var milliseconds: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
+    var milliseconds: Int64 { MonotonicTime.milliseconds }
 
     func nextRequestID() -> RequestID { self.ids.next() }
 
@@ -71,31 +79,30 @@ final class GatewayWorker {
     // MARK: - Exchanges
 
     func exchange() -> Exchange {
-        if let exchange = self.free.popLast() { return exchange }
-        let exchange = Exchange(worker: self)
-        exchange.place = self.exchanges.count
-        self.exchanges.append(exchange)
-        return exchange
+        self.free.popLast() ?? Exchange(worker: self)
     }
 
-    func began(_ exchange: Exchange) { self.active += 1 }
+    func began(_ exchange: Exchange) {
+        exchange.place = self.underWay.count
+        self.underWay.append(exchange)
+    }
 
     func ended(_ exchange: Exchange) {
-        self.active -= 1
+        // The last one takes its place.
+        if let last = self.underWay.popLast(), last !== exchange {
+            last.place = exchange.place
+            self.underWay[exchange.place] = last
+        }
         self.record(exchange)
     }
 
     func takeBack(_ exchange: Exchange) {
-        if self.free.count < Self.maxFreeExchanges { return self.free.append(exchange) }
-        // The last one takes its place.
-        guard let last = self.exchanges.popLast(), last !== exchange else { return }
-        last.place = exchange.place
-        self.exchanges[exchange.place] = last
+        if self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan { self.free.append(exchange) }
     }
 
     /// What is under way is not waited for any longer.
     func giveUp() {
-        for exchange in self.exchanges { exchange.shutDown() }
+        for exchange in self.underWay { exchange.shutDown() }
     }
 
     // MARK: - Upstreams
@@ -112,7 +119,12 @@ final class GatewayWorker {
     func pool(_ upstream: Upstream, _ location: CompiledLocation) -> UpstreamPool {
         let key = self.key(upstream, location)
         if let pool = self.pools[key] { return pool }
-        let pool = UpstreamPool(eventLoop: self.eventLoop, keepalive: upstream.model.keepalive, upstream: upstream)
+        let pool = UpstreamPool(
+            eventLoop: self.eventLoop,
+            keepalive: upstream.model.keepalive,
+            upstream: upstream,
+            counters: self.counters(of: upstream)
+        )
         self.pools[key] = pool
         return pool
     }
@@ -120,7 +132,7 @@ final class GatewayWorker {
     func streamPool(_ upstream: Upstream, _ location: CompiledLocation) -> HTTP2Pool {
         let key = self.key(upstream, location)
         if let pool = self.streams[key] { return pool }
-        let pool = HTTP2Pool(worker: self, upstream: upstream)
+        let pool = HTTP2Pool(worker: self, upstream: upstream, counters: self.counters(of: upstream))
         self.streams[key] = pool
         return pool
     }
@@ -137,6 +149,29 @@ final class GatewayWorker {
         }
     }
 
+    /// Not on the path of a request that goes well: a pool keeps its own.
+    func counters(of upstream: Upstream) -> UpstreamCounters {
+        // What variables name is not in the metrics: clients may choose it.
+        guard upstream.index >= 0 else { return UpstreamCounters() }
+        if let counters = self.upstreamCounters[upstream.model.name] { return counters }
+        let counters = UpstreamCounters()
+        self.upstreamCounters[upstream.model.name] = counters
+        return counters
+    }
+
+    /// The counters as they are now, those of the pools among them.
+    func snapshot() -> MetricsShard {
+        self.dropEmptyPools()
+        var shard = self.metrics
+        var resting: [String: Int] = [:]
+        for pool in self.streams.values { resting[pool.upstream.model.name, default: 0] += pool.resting }
+        for (index, name) in shard.shape.upstreams.enumerated() {
+            guard let counters = self.upstreamCounters[name] else { continue }
+            shard.upstreams[index] = counters.snapshot(resting: resting[name] ?? 0)
+        }
+        return shard
+    }
+
     /// What a variable in `proxy_pass` names: an upstream of the configuration, or an address.
     func upstream(named name: String, in plan: GatewayPlan) -> Upstream? {
         if let upstream = plan.upstreams[name] { return upstream }
@@ -148,6 +183,10 @@ final class GatewayWorker {
         self.plan = plan
         self.metrics = MetricsShard(plan.metricsShape, continuing: self.metrics)
         self.instances = [:]
+        // Each holds the plan of its last request.
+        self.free = []
+        let names = Set(plan.metricsShape.upstreams)
+        self.upstreamCounters = self.upstreamCounters.filter { names.contains($0.key) }
         let kept = Set(plan.upstreams.values.map { ObjectIdentifier($0) })
         for (key, pool) in self.pools where !kept.contains(key.upstream) && !self.shared.isDynamic(key.upstream) {
             pool.close()
@@ -156,7 +195,13 @@ final class GatewayWorker {
         for (key, pool) in self.streams where !kept.contains(key.upstream) && !self.shared.isDynamic(key.upstream) {
             pool.close()
             self.streams[key] = nil
+            self.leavingStreams.append(pool)
         }
+        self.dropEmptyPools()
+    }
+
+    private func dropEmptyPools() {
+        self.leavingStreams.removeAll { $0.isEmpty }
     }
 
     func drain() {
@@ -169,16 +214,6 @@ final class GatewayWorker {
         for pool in self.pools.values { pool.close() }
         for pool in self.streams.values { pool.close() }
         for connection in self.connections.values { connection.close() }
-    }
-
-    var poolCounts: UpstreamPool.Counts {
-        var counts = UpstreamPool.Counts()
-        for pool in self.pools.values {
-            counts.idle += pool.counts.idle
-            counts.open += pool.counts.open
-            counts.created += pool.counts.created
-        }
-        return counts
     }
 
     // MARK: - Time as text
@@ -206,6 +241,8 @@ final class GatewayWorker {
     func stubStatus() -> ByteBuffer { self.shared.stubStatus() }
 
     func handshakeFailed() { self.metrics.connections.handshakesFailed &+= 1 }
+    func streamReset() { self.metrics.connections.streamsReset &+= 1 }
+    func ruleBroken() { self.metrics.connections.violations &+= 1 }
 
     func instanceNumber(_ peer: PeerID, _ upstream: Upstream) -> Int {
         let key = InstanceKey(upstream: upstream.index, peer: peer)

@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// The certificates that the gateway shows, and what it asks of its clients.
 ///
-/// All files are read and checked before any is used: a configuration, or a ``reload()``, takes effect as a whole or not
-/// at all. A connection keeps what it was opened with.
+/// All files are read and checked before any is used: a configuration, or a ``reload()``, takes effect as a whole or
+/// not at all. A connection keeps what it was opened with.
 package final class ServerCertificates: Sendable {
     /// A server on a socket: the same server counts twice when one of its sockets speaks HTTP/2 and another does not.
     package struct Entry: Sendable, Hashable {

@@ -2,7 +2,6 @@ package import Logging
 package import NIOCore
 internal import NIOPosix
 package import ParleyCore
-internal import ServiceLifecycle
 internal import Synchronization
 
 /// Writes the access logs of all event loops, on a thread of its own.
@@ -11,8 +10,8 @@ internal import Synchronization
 /// written is at most ``Limits/queueBytes`` for each file; more is dropped, and counted. A full disk drops lines,
 /// counts them, and says so once a minute; writing goes on by itself when there is room again.
 ///
-/// **End.** ``run()`` ends when its task is cancelled or a graceful shutdown begins, after everything was written that
-/// had come until then: end it after whatever writes. Lines that come later are dropped, and counted.
+/// **End.** ``run()`` ends when its task is cancelled, and not with a graceful shutdown: requests under way are logged
+/// while they drain. What has come until then is written first; lines that come later are dropped, and counted.
 package final class AccessLogWriter: Sendable {
     package struct Limits: Sendable {
         /// Bytes that wait for each file.
@@ -46,13 +45,22 @@ package final class AccessLogWriter: Sendable {
         /// A write stopped within a line: the next one begins on a line of its own.
         var isWithinLine = false
         var lastWarning: Moment?
+        /// No configuration names it any more. Its file is closed, and opened again for late lines only.
+        var isRetired = false
+        var isClosed = false
     }
 
     private struct State {
         var logs: [Log] = []
+        /// Files that another one has replaced: the thread that writes closes them.
+        var replaced: [any LogFile] = []
         var statistics = Statistics()
         var isOver = false
     }
+
+    /// Numbers are not given twice, for requests of an old configuration may still be logged: so many paths, in the
+    /// life of a process.
+    static let maxPaths = 4_096
 
     /// Between two warnings about one file.
     private static let warningInterval: Duration = .seconds(60)
@@ -99,22 +107,49 @@ package final class AccessLogWriter: Sendable {
             throw AccessLogError(message: "\(error)")
         }
         let (number, isTaken) = self.state.withLock { state -> (Int?, Bool) in
-            if let number = state.logs.firstIndex(where: { $0.path == path }) { return (number, false) }
-            guard state.logs.count < self.limits.files else { return (nil, false) }
+            if let number = state.logs.firstIndex(where: { $0.path == path }) {
+                guard state.logs[number].isRetired else { return (number, false) }
+                state.replaced.append(state.logs[number].file)
+                state.logs[number].file = file
+                state.logs[number].isRetired = false
+                state.logs[number].isClosed = false
+                return (number, true)
+            }
+            let open = state.logs.count { !$0.isRetired }
+            guard open < self.limits.files, state.logs.count < Self.maxPaths else { return (nil, false) }
             state.logs.append(Log(path: path, file: file))
             return (state.logs.count - 1, true)
         }
         if !isTaken { file.close() }
         guard let number else {
             throw AccessLogError(
-                message: "cannot open \(path): there are \(self.limits.files) access logs already; use fewer files"
+                message: "cannot open \(path): there are \(self.limits.files) access logs already, or there have been "
+                    + "\(Self.maxPaths) since the start; use fewer files, or start anew"
             )
         }
         return number
     }
 
     private func number(of path: String) -> Int? {
-        self.state.withLock { $0.logs.firstIndex { $0.path == path } }
+        self.state.withLock { $0.logs.firstIndex { $0.path == path && !$0.isRetired } }
+    }
+
+    /// Closes the files of all others. Lines of requests that began before still get into theirs.
+    package func keep(_ numbers: Set<Int>) {
+        self.state.withLock { state in
+            for number in state.logs.indices where !numbers.contains(number) { state.logs[number].isRetired = true }
+        }
+        self.signal.ring()
+    }
+
+    /// For one that never ran, and never will. Blocks.
+    package func closeAll() {
+        let files = self.state.withLock { state in
+            state.isOver = true
+            defer { state.replaced = [] }
+            return state.logs.map(\.file) + state.replaced
+        }
+        for file in files { file.close() }
     }
 
     /// Hands over whole lines.
@@ -148,16 +183,14 @@ package final class AccessLogWriter: Sendable {
     package func run() async throws {
         let pool = NIOThreadPool(numberOfThreads: 1)
         pool.start()
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                let generation = self.signal.generation
-                await self.drain(on: pool)
-                await self.signal.wait(after: generation, until: nil, on: self.time)
-            }
+        while !Task.isCancelled {
+            let generation = self.signal.generation
+            await self.drain(on: pool)
+            await self.signal.wait(after: generation, until: nil, on: self.time)
         }
         self.state.withLock { $0.isOver = true }
         await self.drain(on: pool)
-        self.state.withLock { $0.logs.map(\.file) }.forEach { $0.close() }
+        self.closeAll()
         try await pool.shutdownGracefully()
     }
 
@@ -174,7 +207,11 @@ package final class AccessLogWriter: Sendable {
     // MARK: - On the thread
 
     private func writeAll() {
-        let count = self.state.withLock { $0.logs.count }
+        let (count, replaced) = self.state.withLock { state in
+            defer { state.replaced = [] }
+            return (state.logs.count, state.replaced)
+        }
+        for file in replaced { file.close() }
         for number in 0..<count { self.writeLog(number) }
     }
 
@@ -184,7 +221,7 @@ package final class AccessLogWriter: Sendable {
             state.logs[number].queue = []
             state.logs[number].queuedBytes = 0
             state.logs[number].mustReopen = false
-            return (log, log.mustReopen)
+            return (log, log.isClosed ? !log.queue.isEmpty : log.mustReopen)
         }
         var isWithinLine = log.isWithinLine
         if mustReopen {
@@ -229,6 +266,16 @@ package final class AccessLogWriter: Sendable {
             state.statistics.droppedLines &+= statistics.droppedLines
         }
         if let failure { self.warn(number, failure) }
+        self.closeIfRetired(number)
+    }
+
+    private func closeIfRetired(_ number: Int) {
+        let file: (any LogFile)? = self.state.withLock { state in
+            guard state.logs[number].isRetired, state.logs[number].queue.isEmpty else { return nil }
+            state.logs[number].isClosed = true
+            return state.logs[number].file
+        }
+        file?.close()
     }
 
     private func warn(_ number: Int, _ error: LogFileError) {

@@ -6,7 +6,7 @@ package enum DurationBuckets {
     package static let count = 4 + 4 * 30
 
     package static func index(_ microseconds: Int64) -> Int {
-        guard microseconds > 4 else { return Int(max(0, microseconds - 1)) }
+        guard microseconds > 4 else { return Int(max(1, microseconds) - 1) }
         let value = UInt64(bitPattern: microseconds) - 1
         let power = 63 - value.leadingZeroBitCount
         let quarter = Int(value >> UInt64(power - 2)) & 3

@@ -71,6 +71,9 @@ package enum GatewayMetrics {
         package var overflows: UInt64 = 0
         package var ejections: UInt64 = 0
         package var noneAvailable: UInt64 = 0
+        /// Of its circuit breaker, when it has one: what is under way now.
+        package var circuitRequests: Int?
+        package var circuitRetries: Int?
     }
 
     package struct Zone: Sendable, Hashable, Codable {

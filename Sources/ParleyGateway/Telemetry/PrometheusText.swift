@@ -92,6 +92,12 @@ package struct PrometheusText {
         self.pools(upstreams, "overflows_total", .counter, "Refused by a circuit breaker's limit.") {
             "\($0.overflows)"
         }
+        self.pools(upstreams, "circuit_requests", .gauge, "Requests that count against the circuit breaker.") {
+            $0.circuitRequests.map { "\($0)" }
+        }
+        self.pools(upstreams, "circuit_retries", .gauge, "Retries that count against the circuit breaker.") {
+            $0.circuitRetries.map { "\($0)" }
+        }
         self.pools(upstreams, "ejections_total", .counter, "Instances ejected as outliers.") { "\($0.ejections)" }
         self.pools(upstreams, "none_available_total", .counter, "Requests for which no instance was left.") {
             "\($0.noneAvailable)"
@@ -120,11 +126,14 @@ package struct PrometheusText {
         _ name: String,
         _ kind: Kind,
         _ help: String,
-        _ value: (GatewayMetrics.Upstream) -> String
+        _ value: (GatewayMetrics.Upstream) -> String?
     ) {
         let name = "parley_gateway_upstream_" + name
         self.family(name, kind, help)
-        for upstream in upstreams { self.sample(name, [("upstream", upstream.name)], value(upstream)) }
+        for upstream in upstreams {
+            guard let value = value(upstream) else { continue }
+            self.sample(name, [("upstream", upstream.name)], value)
+        }
     }
 
     private mutating func zones(_ zones: [GatewayMetrics.Zone]) {

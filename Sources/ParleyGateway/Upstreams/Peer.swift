@@ -138,6 +138,8 @@ package struct PeerState: Sendable, Hashable {
     package var isHealthy: Bool
     /// Milliseconds of the clock that calls are made with, or `nil`.
     package var ejectedUntil: Int64?
+    /// When its fail timeout is over, by the same clock; `nil` when it is not `failed`.
+    package var failedUntil: Int64?
     /// How often in a row it has been ejected.
     package var ejections: Int
     /// Whether it is in the time after a recovery in which it gets less.

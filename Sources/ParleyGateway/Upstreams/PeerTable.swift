@@ -231,6 +231,8 @@ struct PeerTable: Sendable {
                 selections: peer.selections,
                 isHealthy: peer.health.isHealthy,
                 ejectedUntil: peer.outlier.ejectedUntil > now ? peer.outlier.ejectedUntil : nil,
+                failedUntil: !self.isSingle && peer.isFailed(seconds: now / 1_000)
+                    ? (peer.checked &+ peer.failTimeout &+ 1) &* 1_000 : nil,
                 ejections: Int(peer.outlier.ejections),
                 isStarting: peer.slowStart > 0 && now &- peer.recovered < peer.slowStart,
                 latency: peer.latency.isKnown ? Int64(peer.latency.value(now)) : nil

@@ -164,7 +164,8 @@ package struct BodyDecoder {
         while start < bytes.count, let end = bytes.newline(from: start) {
             switch FieldLine.read(bytes, from: start, to: end, limits: ScanLimits()) {
             case .field(let field):
-                // Framing and routing are over: a field that says something about them comes too late (RFC 9110, 6.5.1).
+                // Framing and routing are over: a field that says something about them comes too late (RFC 9110,
+                // 6.5.1).
                 switch field.known {
                 case .contentLength, .transferEncoding, .host, .connection, .te, .trailer, .upgrade, .authorization:
                     break

@@ -15,20 +15,18 @@ enum HTTP1Writer {
     static func writeStatusLine(_ head: ResponseHead, into out: inout ByteBuffer) {
         Self.reserve(head.block, &out)
         out.writeStaticString("HTTP/1.1 ")
-        if head.reason.isEmpty {
-            out.writeStaticString(StatusLine.text(head.status))
+        let usual = head.reason == .empty ? StatusLine.text(head.status) : ""
+        if usual.utf8CodeUnitCount > 0 {
+            out.writeStaticString(usual)
         } else {
             let status = Int(head.status)
             out.writeMultipleIntegers(
                 UInt8(truncatingIfNeeded: 48 + status / 100 % 10),
                 UInt8(truncatingIfNeeded: 48 + status / 10 % 10),
-                UInt8(truncatingIfNeeded: 48 + status % 10),
-                UInt8(ascii: " ")
+                UInt8(truncatingIfNeeded: 48 + status % 10)
             )
+            if !head.reason.isEmpty || head.reason == .empty { out.writeStaticString(" ") }
             Self.copy([head.reason], of: head.block.bytes, into: &out)
-        }
-        if head.reason.isEmpty, StatusLine.text(head.status).utf8CodeUnitCount == 0 {
-            out.writeString("\(head.status) ")
         }
         out.writeStaticString("\r\n")
     }

@@ -9,6 +9,7 @@ package enum KnownField: UInt8, Sendable, CaseIterable {
     case connection
     case contentEncoding
     case contentLength
+    case contentRange
     case contentType
     case cookie
     case date
@@ -23,6 +24,11 @@ package enum KnownField: UInt8, Sendable, CaseIterable {
     case host
     case http2Settings
     case idempotencyKey
+    case ifMatch
+    case ifModifiedSince
+    case ifNoneMatch
+    case ifRange
+    case ifUnmodifiedSince
     case keepAlive
     case lastModified
     case link

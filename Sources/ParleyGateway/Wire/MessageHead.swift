@@ -23,6 +23,8 @@ package enum Method: UInt8, Sendable {
 
     package var isSafe: Bool { self == .get || self == .head || self == .options }
 
+    var isReadOfFile: Bool { self == .get || self == .head || self == .post }
+
     /// nginx sends these a second time only when `proxy_next_upstream non_idempotent` says so.
     package var isNonIdempotent: Bool { self == .post || self == .lock || self == .patch }
 }
@@ -73,7 +75,7 @@ package struct RequestHead: Sendable {
 package struct ResponseHead: Sendable {
     package var block: FieldBlock
     package var status: UInt16
-    /// HTTP/1 only, may be empty.
+    /// HTTP/1 only. ``ByteRange/empty``: none is known, and the usual one is written.
     package var reason: ByteRange
     package var version: HTTPVersion
     package var framing: BodyFraming

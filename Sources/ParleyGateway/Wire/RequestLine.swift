@@ -9,6 +9,12 @@ struct RequestLine {
     var version: HTTPVersion
     var form: TargetForm
 
+    static func method(_ bytes: Span<UInt8>, from start: Int, to newline: Int) -> Method {
+        var index = start
+        while index < newline, ByteKind.of(bytes[index]).contains(.method) { index += 1 }
+        return Method(bytes.extracting(start..<index))
+    }
+
     static func read(_ bytes: Span<UInt8>, from start: Int, to newline: Int) throws(HeadRefusal) -> RequestLine {
         var end = newline
         if end > start, bytes[end - 1] == 0x0D { end -= 1 }
@@ -60,7 +66,8 @@ struct RequestLine {
         let hostStart = index
         while index < end, bytes[index] != UInt8(ascii: "/"), bytes[index] != UInt8(ascii: "?"), bytes[index] != 0x20 {
             let byte = bytes[index]
-            guard byte > 0x20, byte != 0x7F, byte != UInt8(ascii: "@"), byte != UInt8(ascii: "#") else {
+            // Names, addresses of both families, and a port.
+            guard ByteKind.of(byte).contains(.plainName) || [0x2E, 0x3A, 0x5B, 0x5D].contains(byte) else {
                 throw .malformed("a host that no address can have")
             }
             index += 1

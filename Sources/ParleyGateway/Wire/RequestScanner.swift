@@ -24,11 +24,16 @@ package struct RequestScanner {
     private var lengths = 0
     private var codings = 0
     private var hosts = 0
+    /// Which fields have come, a bit for each.
+    private var seen: UInt64 = 0
 
     package init(_ limits: ScanLimits) {
         self.limits = limits
         self.allowance = HeadAllowance(limits)
     }
+
+    /// What has been read of a head that is refused: how the answer to it must look.
+    package var known: (method: Method, version: HTTPVersion) { (self.head.method, self.head.version) }
 
     /// Whether the first byte of a head has come.
     package var hasBegun: Bool { self.searched > 0 }
@@ -46,6 +51,7 @@ package struct RequestScanner {
         self.lengths = 0
         self.codings = 0
         self.hosts = 0
+        self.seen = 0
     }
 
     /// - Parameter buffer: all bytes of the head that have come, from its reader index on. Between two calls it may
@@ -114,6 +120,8 @@ package struct RequestScanner {
         // Empty lines before a request: some clients end a body with one too many.
         if start == end { return }
         guard self.allowance.take(end + 1 - self.lineStart) else { throw .lineTooLong }
+        // Even a line that is refused says whether a body may follow the answer.
+        self.head.method = RequestLine.method(bytes, from: start, to: end)
         let line = try RequestLine.read(bytes, from: start, to: end)
         self.head.method = line.method
         self.head.methodName = line.methodName
@@ -125,11 +133,21 @@ package struct RequestScanner {
         self.hasLine = true
     }
 
+    /// What nginx takes once only: of two, programs take different ones.
+    private static let unique: UInt64 = [
+        KnownField.authorization, .contentRange, .expect, .ifMatch, .ifModifiedSince, .ifNoneMatch, .ifRange,
+        .ifUnmodifiedSince,
+    ].reduce(0) { $0 | 1 << UInt64($1.rawValue) }
+
     private mutating func add(_ field: FieldBlock.Field, _ bytes: Span<UInt8>) throws(HeadRefusal) {
+        let bit = 1 &<< UInt64(field.known.rawValue) as UInt64
+        if Self.unique & self.seen & bit != 0 { throw .malformed("two fields \(field.known.name)") }
+        self.seen |= bit
         switch field.known {
         case .host:
             self.hosts += 1
             guard self.hosts == 1 else { throw .malformed("two Host fields") }
+            guard !field.value.isEmpty else { throw .malformed("an empty Host field") }
             // An absolute form says the host itself (RFC 9112, section 3.2.2).
             if self.target == .origin { self.head.authority = field.value }
         case .contentLength:
@@ -168,7 +186,7 @@ package struct RequestScanner {
         guard self.lengths == 0 || self.codings == 0 else {
             throw .malformed("Content-Length and Transfer-Encoding at once")
         }
-        if self.head.version == .http11, self.hosts == 0, self.head.authority.isEmpty {
+        if self.head.version == .http11, self.hosts == 0 {
             throw .malformed("no Host field")
         }
         if !self.head.upgrade.isEmpty {

@@ -105,6 +105,9 @@ package struct ResponseScanner {
                 return false
             }
             self.head.reason = ByteRange(start: 13, count: end - 13)
+        } else {
+            // Sent, and empty: it is passed on like that.
+            self.head.reason = ByteRange(start: 13, count: 0)
         }
         self.head.status = status
         self.head.version = bytes[7] == UInt8(ascii: "0") ? .http10 : .http11

@@ -150,6 +150,9 @@ struct ConfigurationTable {
 
     func has(_ key: String) -> Bool { self.entries[key] != nil }
 
+    /// A value whose keys somebody else knows.
+    func node(_ key: String) -> Node? { self.entries[key]?.value }
+
     /// Where a problem with `key` is shown.
     func mark(of key: String) -> Mark? { self.entries[key]?.value.mark ?? self.mark }
 

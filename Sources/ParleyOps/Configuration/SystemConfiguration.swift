@@ -1,3 +1,4 @@
+package import ParleyGateway
 public import ParleyRabbitMQ
 internal import Yams
 
@@ -20,6 +21,7 @@ public struct SystemConfiguration: Sendable {
     }
 
     public var rabbitMQ: RabbitMQ?
+    package var gateway: GatewayModel?
 
     /// A longer file is a mistake.
     public static let maximumBytes = 4 << 20
@@ -53,10 +55,11 @@ public struct SystemConfiguration: Sendable {
             throw ConfigurationError(.invalid, [Self.problem(error, file)])
         }
         if let root {
-            let table = ConfigurationTable(root, "the file", keys: ["rabbitmq"], reading)
+            let table = ConfigurationTable(root, "the file", keys: ["rabbitmq", "gateway"], reading)
             if let section = table.table("rabbitmq", keys: RabbitMQSection.keys) {
                 self.rabbitMQ = RabbitMQSection.read(section)
             }
+            if let node = table.node("gateway") { self.gateway = GatewaySection.read(node, reading) }
         }
         guard reading.problems.isEmpty else { throw ConfigurationError(.invalid, reading.problems) }
     }

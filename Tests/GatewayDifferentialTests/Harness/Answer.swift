@@ -46,8 +46,8 @@ struct AnswerParser {
         /// So many bytes belong to it.
         case complete(Answer, taken: Int)
         case needsMore
-        /// Its body goes on until the connection ends, or it is no answer.
-        case untilTheEnd
+        /// It does not begin as an answer does.
+        case noAnswer
     }
 
     static func parse(_ bytes: Bytes, toHead: Bool, atEnd: Bool) -> Outcome {
@@ -75,7 +75,7 @@ struct AnswerParser {
 
     /// What does not begin as an answer is not one, whatever follows.
     private static func unclear(_ bytes: Bytes, _ at: Int) -> Outcome {
-        bytes[at...].starts(with: Bytes("HTTP/")) ? .needsMore : .untilTheEnd
+        bytes[at...].starts(with: Bytes("HTTP/")) ? .needsMore : .noAnswer
     }
 
     /// An old nginx hands an upstream's 1xx on as if it were the last one.
@@ -102,7 +102,7 @@ struct AnswerParser {
             answer.body = Bytes(bytes[at..<(at + length)])
             return .complete(answer, taken: at + length)
         }
-        guard atEnd else { return length == nil ? .untilTheEnd : .needsMore }
+        guard atEnd else { return .needsMore }
         answer.body = Bytes(bytes[at...])
         return .complete(answer, taken: bytes.count)
     }

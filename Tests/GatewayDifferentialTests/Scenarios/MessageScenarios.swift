@@ -1,5 +1,7 @@
 /// The rules of HTTP/1 itself: what is malformed, how bodies are framed, how connections go on.
 enum MessageScenarios {
+    /// Whatever an upstream does, no test waits a minute for it.
+    private static let patience = "proxy_read_timeout 1s;\n"
     private static let proxy = "location / { proxy_pass http://{up1}; }"
     private static let modern =
         "location / { proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_pass http://group; }"
@@ -35,7 +37,12 @@ enum MessageScenarios {
                 location /none/ { client_max_body_size 0; proxy_pass http://{up1}; }
                 location /small/ { client_max_body_size 10; proxy_pass http://{up2}; }
                 location /buffer/ { client_max_body_size 1m; client_body_buffer_size 1k; proxy_pass http://{up1}; }
-                location /stream/ { client_max_body_size 1m; proxy_request_buffering off; proxy_http_version 1.1; proxy_pass http://{up1}; }
+                location /stream/ {
+                    client_max_body_size 1m;
+                    proxy_request_buffering off;
+                    proxy_http_version 1.1;
+                    proxy_pass http://{up1};
+                }
                 location /stream-1.0/ { client_max_body_size 1m; proxy_request_buffering off; proxy_pass http://{up1}; }
                 location /return/ { return 200 returned; }
                 """,
@@ -47,11 +54,16 @@ enum MessageScenarios {
                 + "\nlocation /text { return 200 text; }\nlocation /small { client_max_body_size 3; proxy_pass http://{up1}; }",
             Self.expect
         ),
-        .server("answers of all kinds, HTTP/1.0 to the upstream", Self.proxy, Self.everyScript),
-        .server("answers of all kinds, HTTP/1.1 to the upstream", Self.modern, before: Self.group, Self.everyScript),
+        .server("answers of all kinds, HTTP/1.0 to the upstream", Self.patience + Self.proxy, Self.everyScript),
+        .server(
+            "answers of all kinds, HTTP/1.1 to the upstream",
+            Self.patience + Self.modern,
+            before: Self.group,
+            Self.everyScript
+        ),
         .server(
             "answers of all kinds, without buffering",
-            "proxy_buffering off;\n" + Self.modern,
+            Self.patience + "proxy_buffering off;\n" + Self.modern,
             before: Self.group,
             Self.everyScript
         ),
@@ -195,15 +207,21 @@ enum MessageScenarios {
     }
 
     private static let everyScript: [Exchange] = {
-        let slow = ["silent", "half-head-silent", "half-body-silent", "upgrade"]
-        let names = Script.library.keys.sorted().filter { !slow.contains($0) }
-        return names.flatMap { name in
-            ["GET", "HEAD", "POST"].map { method in
+        let own = ["silent", "half-head-silent", "half-body-silent", "upgrade", "continue", "early-hints"]
+        let names = Script.library.keys.sorted().filter { !own.contains($0) }
+        let answers = names.flatMap { name in
+            // To HEAD, an answer of HTTP/0.9 is nothing at all.
+            (name == "garbage" ? ["GET", "POST"] : ["GET", "HEAD", "POST"]).map { method in
                 let isEarly = name.hasPrefix("early-")
                 let request = Request(method, "/\(name)", ["X-Script: \(name)"], body: method == "POST" ? "body" : "")
                 return Exchange(request, comparing: isEarly ? [.answers, .bodies] : [.all, .inOrder])
             }
         }
+        let interim = ["continue", "early-hints"].map { name in
+            let request = Request.get("/\(name)", "X-Script: \(name)", "Connection: close")
+            return Exchange("interim: \(name)", [.send(1, request.bytes), .ended(1)])
+        }
+        return answers + interim
     }()
 
     private static let old: [Exchange] = {

@@ -24,7 +24,7 @@ enum PolicyScenarios {
     static let limits: [Scenario] = [
         .server(
             "limit_req: without burst",
-            "limit_req zone=one; location / { return 200 ok; } location /up { proxy_pass http://{up1}; }",
+            "limit_req zone=one; location / { proxy_pass http://{up1}; } location /up { proxy_pass http://{up1}; }",
             before: "limit_req_zone $binary_remote_addr zone=one:1m rate=30r/m;",
             isTimed: true,
             [
@@ -50,8 +50,9 @@ enum PolicyScenarios {
             [
                 Exchange(
                     "eight at once",
-                    (1...8).map { .send($0, Request.get("/").bytes) } + (1...8).map { .answer($0) },
-                    comparing: []
+                    // The pauses keep them in order; all are there long before the first of those that wait goes on.
+                    (1...8).flatMap { [.send($0, Request.get("/\($0)").bytes), .pause(milliseconds: 5)] }
+                        + (1...8).map { .answer($0) }
                 ), Self.wait, Self.wait, Self.burst("four in a row", 4, "/"),
             ]
         ),
@@ -75,7 +76,7 @@ enum PolicyScenarios {
         ),
         .server(
             "limit_req: many keys",
-            "location / { limit_req zone=one burst=1 nodelay; limit_req_status 429; return 200 ok; }",
+            "location / { limit_req zone=one burst=1 nodelay; limit_req_status 429; proxy_pass http://{up1}; }",
             before: "limit_req_zone $http_x_key zone=one:1m rate=1r/m;",
             isTimed: true,
             (0..<60).map { Self.burst("key \($0 % 20)", 2, "/", ["X-Key: k\($0 % 20)"]) }
@@ -84,16 +85,18 @@ enum PolicyScenarios {
             "limit_req: inheritance and internal redirects",
             """
             limit_req zone=one;
-            location / { return 200 ok; }
-            location /own { limit_req zone=two; return 200 own; }
-            location /off { limit_req_dry_run on; return 200 dry; }
+            location / { proxy_pass http://{up1}; }
+            location /before { return 200 "before the limit"; }
+            location /own { limit_req zone=two; proxy_pass http://{up2}; }
+            location /off { limit_req_dry_run on; proxy_pass http://{up3}; }
             location /rewritten { rewrite ^ /own last; }
             """,
             before:
                 "limit_req_zone $binary_remote_addr zone=one:1m rate=30r/m; limit_req_zone $binary_remote_addr zone=two:1m rate=30r/m;",
             isTimed: true,
             [
-                Self.burst("/", 3, "/"), Self.burst("/own", 3, "/own"), Self.burst("/off", 3, "/off"),
+                Self.burst("/", 3, "/"), Self.burst("/before", 3, "/before"), Self.burst("/own", 3, "/own"),
+                Self.burst("/off", 3, "/off"),
                 Self.burst("/rewritten", 3, "/rewritten"),
             ]
         ),
@@ -154,7 +157,13 @@ enum PolicyScenarios {
         .server(
             "allow and deny",
             """
-            location / { allow 127.0.0.1; deny 127.0.0.0/24; allow 127.0.0.0/16; deny all; return 200 unreached; proxy_pass http://{up1}; }
+            location / {
+                allow 127.0.0.1;
+                deny 127.0.0.0/24;
+                allow 127.0.0.0/16;
+                deny all;
+                proxy_pass http://{up1};
+            }
             location /up/ { deny 127.0.0.2; proxy_pass http://{up1}; }
             location /none/ { deny all; proxy_pass http://{up1}; }
             location /own/ { allow all; location /own/deep/ { proxy_pass http://{up1}; } proxy_pass http://{up1}; }
@@ -177,7 +186,11 @@ enum PolicyScenarios {
             location / { proxy_pass http://{up1}; }
             location /off/ { auth_basic off; proxy_pass http://{up1}; }
             location /other/ { auth_basic "other \\"quoted\\""; proxy_pass http://{up1}; }
-            location /user/ { proxy_set_header X-User $remote_user; proxy_set_header Authorization ""; proxy_pass http://{up1}; }
+            location /user/ {
+                proxy_set_header X-User $remote_user;
+                proxy_set_header Authorization "";
+                proxy_pass http://{up1};
+            }
             location /return/ { return 200 a; }
             """,
             files: ["users": Self.users],
@@ -201,9 +214,24 @@ enum PolicyScenarios {
             "real_ip",
             """
             set_real_ip_from 127.0.0.1; set_real_ip_from 10.0.0.0/8;
-            location /one/ { real_ip_header X-Real-IP; deny 192.0.2.1; proxy_set_header X-Seen "$remote_addr $realip_remote_addr"; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_pass http://{up1}; }
-            location /list/ { real_ip_header X-Forwarded-For; proxy_set_header X-Seen $remote_addr; proxy_pass http://{up1}; }
-            location /deep/ { real_ip_header X-Forwarded-For; real_ip_recursive on; proxy_set_header X-Seen $remote_addr; proxy_pass http://{up1}; }
+            location /one/ {
+                real_ip_header X-Real-IP;
+                deny 192.0.2.1;
+                proxy_set_header X-Seen "$remote_addr $realip_remote_addr";
+                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                proxy_pass http://{up1};
+            }
+            location /list/ {
+                real_ip_header X-Forwarded-For;
+                proxy_set_header X-Seen $remote_addr;
+                proxy_pass http://{up1};
+            }
+            location /deep/ {
+                real_ip_header X-Forwarded-For;
+                real_ip_recursive on;
+                proxy_set_header X-Seen $remote_addr;
+                proxy_pass http://{up1};
+            }
             """,
             Self.everyone(
                 ["/one/a", "/list/a", "/deep/a"],
@@ -215,28 +243,6 @@ enum PolicyScenarios {
                     "X-Forwarded-For: 10.0.0.1, 10.0.0.2", "X-Forwarded-For: unknown, 10.0.0.2", "X-Forwarded-For:",
                 ]
             )
-        ),
-        .server(
-            "limit_except",
-            """
-            location / { limit_except GET POST { deny all; } proxy_pass http://{up1}; }
-            location /auth/ { limit_except GET { auth_basic realm; auth_basic_user_file {folder}/users; } proxy_pass http://{up1}; }
-            """,
-            files: ["users": Self.users],
-            Variants.all(["/", "/auth/a"], more: 60)
-        ),
-        .server(
-            "auth_request",
-            """
-            location / { auth_request /check; auth_request_set $who $upstream_http_x_up; proxy_set_header X-Who $who; proxy_pass http://{up1}; }
-            location = /check { internal; proxy_pass http://{up2}/check; proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header X-Original-URI $request_uri; }
-            """,
-            ["status-200", "no-content", "status-401", "status-403", "status-500", "status-404", "fields"].flatMap {
-                script in
-                ["GET", "POST", "HEAD"].map {
-                    Exchange(Request($0, "/a?b", ["X-Script: up2=\(script)"], body: $0 == "POST" ? "body" : ""))
-                }
-            }
         ),
     ]
 

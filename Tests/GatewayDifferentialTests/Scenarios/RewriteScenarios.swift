@@ -73,7 +73,7 @@ enum RewriteScenarios {
                 return 200 "in $kind";
             }
             location /proxy {
-                if ($arg_up = 2) { proxy_pass http://{up2}; }
+                if ($arg_up = 2) { set $kind "$kind-2"; }
                 proxy_set_header X-Kind $kind;
                 proxy_pass http://{up1};
             }
@@ -125,9 +125,8 @@ enum RewriteScenarios {
             )
         ),
         .server(
-            "error_page: inheritance and recursion",
+            "error_page: inheritance, and pages that fail themselves",
             """
-            recursive_error_pages on;
             error_page 404 = /second;
             location /second { error_page 404 = @third; proxy_intercept_errors on; proxy_pass http://{up1}; }
             location @third { return 200 third; }
@@ -180,7 +179,7 @@ enum RewriteScenarios {
                 proxy_set_header X-All "$request_method $uri $args $host $proxy_host $proxy_port $scheme $server_port";
                 proxy_set_header X-Body $content_length;
                 proxy_pass http://{up1};
-                add_header X-Up "$upstream_status $upstream_addr $upstream_http_x_up $upstream_cookie_a $upstream_http_none" always;
+                add_header X-Up "$upstream_status $upstream_addr $upstream_http_x_up $upstream_http_none" always;
                 add_header X-Sent "$sent_http_content_type $sent_http_content_length" always;
             }
             """,

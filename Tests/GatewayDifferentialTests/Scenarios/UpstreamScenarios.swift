@@ -128,12 +128,16 @@ enum UpstreamScenarios {
         Self.scenario(
             "max_fails: one failure is enough",
             "server {up1}; server {up2}; server {up3};",
-            Self.failing(40, seed: 20, scripts: Self.ok + ["closes"])
+            Self.failing(40, seed: 20, scripts: Self.ok + Self.ok + Self.ok + ["closes"])
         ),
         Self.scenario(
             "max_fails: three",
             "server {up1} max_fails=3 fail_timeout=30s; server {up2} max_fails=3 fail_timeout=30s;",
-            Self.failing(80, seed: 21, scripts: Self.ok + Self.broken)
+            Self.failing(
+                80,
+                seed: 21,
+                scripts: Array(repeating: Self.ok, count: 5).flatMap(\.self) + ["closes", "resets"]
+            )
         ),
         Self.scenario(
             "max_fails: never",
@@ -171,7 +175,7 @@ enum UpstreamScenarios {
                 120,
                 seed: 25,
                 scripts: Self.ok + Self.broken + [
-                    "status-500", "status-502", "status-503", "status-504", "status-404", "garbage",
+                    "status-500", "status-502", "status-503", "status-504", "status-404",
                 ]
             )
         ),
@@ -390,7 +394,12 @@ enum UpstreamScenarios {
             "upgrades",
             """
             location / { proxy_pass http://{up1}; }
-            location /ws/ { proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; proxy_pass http://{up1}; }
+            location /ws/ {
+                proxy_http_version 1.1;
+                proxy_set_header Upgrade $http_upgrade;
+                proxy_set_header Connection $connection_upgrade;
+                proxy_pass http://{up1};
+            }
             """,
             before: "map $http_upgrade $connection_upgrade { default upgrade; '' close; }",
             Self.upgrades

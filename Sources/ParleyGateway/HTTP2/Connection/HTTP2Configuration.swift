@@ -35,6 +35,9 @@ struct HTTP2Configuration: Sendable {
 
     /// Server: how long a connection without a stream stays (nginx: `keepalive_timeout`).
     var idleTimeout = TimeAmount.seconds(75)
+    /// Server: how long an answer that is complete on our side may wait for a client that takes nothing of it; at most
+    /// twice as long (nginx: `send_timeout`). Before that it is the consumer who waits.
+    var sendTimeout = TimeAmount.seconds(60)
     /// Server: after so many requests, or so long, the connection is ended gently (nginx: `keepalive_requests`,
     /// `keepalive_time`).
     var maximumRequests = 1000

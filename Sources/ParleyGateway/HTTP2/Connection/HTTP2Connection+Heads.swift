@@ -121,7 +121,7 @@ extension HTTP2Connection {
         }
         self.flood.request(now: now)
         if section.isTooLarge {
-            return try self.refuse(stream, status: self.configuration.oversizedStatus, isEnd ? .noError : .cancel)
+            return try self.refuse(stream, status: self.configuration.oversizedStatus, isEnd ? nil : .noError)
         }
         let head: RequestHead
         do {
@@ -137,12 +137,12 @@ extension HTTP2Connection {
         self.events.append(.request(self.handle(slot), head))
     }
 
-    /// Answers a request that nobody else gets to see.
-    private mutating func refuse(_ stream: UInt32, status: UInt16, _ code: HTTP2ErrorCode) throws(HTTP2Error) {
+    /// Answers a request that nobody else gets to see, and resets its stream with the code if there is one.
+    private mutating func refuse(_ stream: UInt32, status: UInt16, _ code: HTTP2ErrorCode?) throws(HTTP2Error) {
         self.requestCount &+= 1
         let head = ResponseHead(status: status, version: .http2)
         self.writeHead(head, stream: stream, isEnd: true)
-        if code != .noError {
+        if let code {
             self.output.writeReset(stream: stream, code: code)
             self.recentResets.add(stream)
         }

@@ -33,7 +33,7 @@ extension HTTP2Connection {
         self.table.insert(identifier, slot: slot)
         self.flood.useful()
         let bytes = head.block.bytes
-        self.output.writeHeaders(stream: identifier, isEnd: isEnd, largestPayload: self.peerLargestPayload) { output in
+        self.output.writeHeaders(stream: identifier, isEnd: isEnd) { output in
             self.encoder.begin(into: &output)
             switch head.method {
             case .get: self.encoder.writeStatic(HPACKStaticTable.Index.methodGet, into: &output)
@@ -61,7 +61,8 @@ extension HTTP2Connection {
     // MARK: Server
 
     mutating func inform(_ handle: HTTP2StreamHandle, _ head: ResponseHead) {
-        guard let slot = self.slot(handle), self.slots[slot].local == .open, head.isInformational, head.status != 101
+        guard let slot = self.slot(handle), self.slots[slot].local == .open, !self.slots[slot].hasHead,
+            head.isInformational, head.status != 101
         else { return }
         self.writeHead(head, stream: self.slots[slot].identifier, isEnd: false)
     }
@@ -75,7 +76,7 @@ extension HTTP2Connection {
     }
 
     mutating func writeHead(_ head: ResponseHead, stream: UInt32, isEnd: Bool) {
-        self.output.writeHeaders(stream: stream, isEnd: isEnd, largestPayload: self.peerLargestPayload) { output in
+        self.output.writeHeaders(stream: stream, isEnd: isEnd) { output in
             self.encoder.begin(into: &output)
             Self.writeStatus(head.status, self.encoder, into: &output)
             for index in 0..<head.block.fields.count {
@@ -115,7 +116,7 @@ extension HTTP2Connection {
     }
 
     mutating func write(_ handle: HTTP2StreamHandle, _ body: ByteBuffer) {
-        guard let slot = self.slot(handle), self.slots[slot].local == .open, body.readableBytes > 0 else { return }
+        guard let slot = self.slot(handle), self.takesBody(slot), body.readableBytes > 0 else { return }
         var rest = body
         if self.slots[slot].queued == 0, self.ready.isEmpty { self.send(slot, &rest) }
         guard rest.readableBytes > 0 else { return }
@@ -129,9 +130,27 @@ extension HTTP2Connection {
     }
 
     mutating func end(_ handle: HTTP2StreamHandle, trailers: FieldBlock?) {
-        guard let slot = self.slot(handle), self.slots[slot].local == .open else { return }
+        guard let slot = self.slot(handle), self.takesBody(slot) else { return }
         self.slots[slot].trailers = trailers
+        self.slots[slot].hasProgressed = true
         if self.slots[slot].queued == 0 { self.sendEnd(slot) } else { self.slots[slot].local = .ending }
+    }
+
+    /// A head of ours is behind us, our end is not.
+    private func takesBody(_ slot: Int) -> Bool {
+        self.slots[slot].local == .open && (!self.isServer || self.slots[slot].hasHead)
+    }
+
+    /// Ends the streams whose consumer is done and whose peer has taken nothing of the rest since the last call: nobody
+    /// else waits for them any more.
+    mutating func expireStalled() {
+        for slot in self.slots.indices where self.slots[slot].isLive && self.slots[slot].local == .ending {
+            if self.slots[slot].hasProgressed {
+                self.slots[slot].hasProgressed = false
+            } else {
+                self.reset(slot, .protocolError)
+            }
+        }
     }
 
     /// Frames of the body, as far as windows and socket go.
@@ -146,12 +165,13 @@ extension HTTP2Connection {
     /// How much of so many bytes fits into the next frame.
     private func sendable(_ slot: Int, _ count: Int) -> Int {
         guard self.canWrite, self.output.byteCount < self.configuration.outputLimit else { return 0 }
-        return min(count, self.peerLargestPayload, self.slots[slot].sendWindow, self.sendWindow)
+        return min(count, HTTP2FrameHeader.largestPayload, self.slots[slot].sendWindow, self.sendWindow)
     }
 
     private mutating func write(_ piece: ByteBuffer, _ slot: Int, isEnd: Bool) {
         let count = piece.readableBytes
         self.slots[slot].sendWindow &-= count
+        self.slots[slot].hasProgressed = true
         self.sendWindow &-= count
         self.output.writeData(piece, stream: self.slots[slot].identifier, isEnd: isEnd)
         self.flood.useful()
@@ -161,7 +181,7 @@ extension HTTP2Connection {
         let identifier = self.slots[slot].identifier
         if let trailers = self.slots[slot].trailers, !trailers.fields.isEmpty {
             self.slots[slot].trailers = nil
-            self.output.writeHeaders(stream: identifier, isEnd: true, largestPayload: self.peerLargestPayload) {
+            self.output.writeHeaders(stream: identifier, isEnd: true) {
                 output in
                 self.encoder.begin(into: &output)
                 for index in 0..<trailers.fields.count {

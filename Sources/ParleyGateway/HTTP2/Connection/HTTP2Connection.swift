@@ -3,8 +3,8 @@ internal import NIOCore
 
 /// One connection of HTTP/2 (RFC 9113) without its socket: bytes go in, events and bytes come out.
 ///
-/// The owner hands over what it read (``receive(_:)``), asks for events until there are none (``next(now:)``), and takes
-/// what is to be written (``takeOutput()``). Calls in between are allowed: nothing is told from within a call.
+/// The owner hands over what it read (``receive(_:)``), asks for events until there are none (``next(now:)``), and
+/// takes what is to be written (``takeOutput()``). Calls in between are allowed: nothing is told from within a call.
 ///
 /// What a peer can make this hold is bounded: bodies by the windows, heads by their limits times the streams, output by
 /// ``HTTP2Configuration/outputLimit`` and the owner who stops reading (``isBackedUp``).
@@ -62,7 +62,6 @@ struct HTTP2Connection: ~Copyable {
     /// Handed out or thrown away, and not yet given back to the connection's window.
     var uncredited = 0
     var peerInitialWindow = HTTP2Window.initial
-    var peerLargestPayload = HTTP2FrameHeader.largestPayload
     /// `nil`: the peer has not said.
     var peerMaximumStreams: Int?
     /// Our SETTINGS have been acknowledged: from here on the peer has no reason to use others.
@@ -193,8 +192,8 @@ struct HTTP2Connection: ~Copyable {
 
     mutating func ping(_ data: UInt64) { self.output.writePing(data, isAcknowledgement: false) }
 
-    /// Announces the end: the peer is to open no more streams, and those that are under way are taken. To be followed by
-    /// ``finishDrain()`` when the peer has answered a PING, or has had time enough.
+    /// Announces the end: the peer is to open no more streams, and those that are under way are taken. To be followed
+    /// by ``finishDrain()`` when the peer has had time enough; if it answers our PING before, that happens by itself.
     mutating func beginDrain() {
         guard self.drain == .none, self.failure == nil else { return }
         self.drain = .announced

@@ -36,6 +36,8 @@ struct HTTP2StreamState: Sendable {
     var isReady = false
     /// It was told to write no more.
     var isStopped = false
+    /// Something was sent since somebody last looked (``HTTP2Connection/expireStalled()``).
+    var hasProgressed = false
     /// What our end is followed by if the peer has not ended, or the peer has broken a rule.
     var resetAfterEnd = HTTP2ErrorCode.noError
 

@@ -134,18 +134,14 @@ struct HTTP2Output: Sendable {
         self.byteCount &+= 4
     }
 
-    /// Writes HEADERS, and CONTINUATION where the block is longer than the peer takes. `fields` writes the block.
-    mutating func writeHeaders<Failure: Error>(
-        stream: UInt32,
-        isEnd: Bool,
-        largestPayload: Int,
-        fields: (inout ByteBuffer) throws(Failure) -> Void
-    ) throws(Failure) {
+    /// Writes HEADERS, and CONTINUATION where the block is longer than a frame. `fields` writes the block.
+    mutating func writeHeaders(stream: UInt32, isEnd: Bool, fields: (inout ByteBuffer) -> Void) {
+        let largestPayload = HTTP2FrameHeader.largestPayload
         self.prepare()
         let start = self.tail.writerIndex
         self.write(.headers, stream: stream, length: 0)
         let before = self.tail.writerIndex
-        try fields(&self.tail)
+        fields(&self.tail)
         let count = self.tail.writerIndex &- before
         self.byteCount &+= count
         let end: UInt8 = isEnd ? HTTP2Flags.endStream : 0

@@ -2,7 +2,7 @@ internal import NIOCore
 
 /// Reads field sections (RFC 7541). Each error of it ends the connection: the tables of the two sides may differ from
 /// there on, and with them every later field.
-struct HPACKDecoder: Sendable {
+struct HPACKDecoder: ~Copyable, Sendable {
     private var table: HPACKDynamicTable
     /// What our SETTINGS_HEADER_TABLE_SIZE says: the peer may use as much or less.
     private let limit: Int

@@ -3,9 +3,9 @@ internal import NIOCore
 
 /// The fields that one direction of a connection has carried lately, newest first (RFC 7541, section 2.3.2).
 ///
-/// The bytes stand one behind the other in a buffer that is moved to its front when its end is reached: at most once for
-/// as many bytes as the table holds, and a field is always one stretch.
-struct HPACKDynamicTable: Sendable {
+/// The bytes stand one behind the other in a buffer that is moved to its front when its end is reached: at most once
+/// for as many bytes as the table holds, and a field is always one stretch.
+struct HPACKDynamicTable: ~Copyable, Sendable {
     static let overhead = 32
 
     private(set) var bytes = ByteBuffer()

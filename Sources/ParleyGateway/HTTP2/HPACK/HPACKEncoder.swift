@@ -6,7 +6,7 @@ internal import NIOCore
 /// stands in no table yet) has lately been sent before. So what repeats costs one byte from its third time on, and what
 /// is different each time (an id, a trace) pushes nothing out. Credentials and cookies never go in: who can guess at
 /// them by the size of what is sent must not be helped (section 7.1).
-struct HPACKEncoder: Sendable {
+struct HPACKEncoder: ~Copyable, Sendable {
     /// Larger tables of a peer are not made use of: it is memory for each connection.
     static let largestTable = 4096
 
@@ -163,8 +163,8 @@ struct HPACKEncoder: Sendable {
             let entry = self.statics.entries[nameIndex &- 1]
             known = entry.known
             pseudo = entry.pseudo
-            let names = self.statics.bytes.readableBytesSpan
-            field.writeBytes(names.extracting(entry.start..<entry.start &+ entry.nameCount))
+            let names = self.statics.bytes
+            field.writeBytes(names.readableBytesSpan.extracting(entry.start..<entry.start &+ entry.nameCount))
         } else {
             let written = bytes.readableBytesUInt8Span.extracting(name.lowerBound..<name.upperBound)
             for index in 0..<written.count { field.writeInteger(written[index].asLowercase) }

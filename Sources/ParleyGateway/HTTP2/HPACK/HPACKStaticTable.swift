@@ -37,7 +37,7 @@ struct HPACKEntry: Sendable {
 }
 
 /// The 61 fields that both sides know from the start (RFC 7541, appendix A).
-struct HPACKStaticTable: Sendable {
+final class HPACKStaticTable: Sendable {
     static let shared = HPACKStaticTable()
 
     /// The names and values, one behind the other.
@@ -54,7 +54,6 @@ struct HPACKStaticTable: Sendable {
         static let methodGet = 2
         static let methodPost = 3
         static let pathRoot = 4
-        static let pathIndex = 5
         static let schemeHTTP = 6
         static let schemeHTTPS = 7
         static let status200 = 8

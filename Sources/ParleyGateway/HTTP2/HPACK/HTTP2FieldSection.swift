@@ -22,7 +22,7 @@ enum HTTP2Malformation: String, Sendable, Hashable {
 }
 
 /// The fields of one HEADERS frame and its CONTINUATION frames, while the decoder writes them and after.
-struct HTTP2FieldSection: Sendable {
+struct HTTP2FieldSection: ~Copyable, Sendable {
     var block: FieldBlock
     private(set) var method = ByteRange.empty
     private(set) var scheme = ByteRange.empty

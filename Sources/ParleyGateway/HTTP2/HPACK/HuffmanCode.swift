@@ -2,10 +2,10 @@ internal import NIOCore
 
 /// The Huffman code of HPACK (RFC 7541, appendix B).
 ///
-/// The code is canonical: codes of one length are consecutive numbers in the order of their symbols, and follow those of
-/// the length before. So the lengths alone say it all, and a code that is longer than the table's step is found by
+/// The code is canonical: codes of one length are consecutive numbers in the order of their symbols, and follow those
+/// of the length before. So the lengths alone say it all, and a code that is longer than the table's step is found by
 /// comparing with the first code of each length.
-struct HuffmanCode: Sendable {
+final class HuffmanCode: Sendable {
     /// Bits of a code in the upper half, its length in the lower byte.
     private let codes: [UInt64]
     /// By the next nine bits: symbol in the upper byte, length in the lower one; 0 when the code is longer.

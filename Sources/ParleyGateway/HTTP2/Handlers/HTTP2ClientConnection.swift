@@ -1,6 +1,7 @@
 internal import NIOCore
 
-/// Whoever keeps connections to an instance. Called on the event loop of the connection, never from within a call to it.
+/// Whoever keeps connections to an instance. Called on the event loop of the connection, never from within a call to
+/// it.
 protocol HTTP2ClientConnectionOwner: AnyObject {
     /// The last stream has ended: it may be kept, or closed.
     func connectionIsIdle(_ connection: HTTP2ClientConnection)
@@ -88,7 +89,7 @@ final class HTTP2ClientConnection: HTTP2Handler {
     fileprivate func detach(_ handle: HTTP2StreamHandle) -> HTTP2UpstreamStream? {
         guard let stream = self.stream(handle) else { return nil }
         self.streams[Int(handle.slot)] = nil
-        stream.connection = nil
+        stream.detached()
         return stream
     }
 
@@ -111,9 +112,10 @@ final class HTTP2ClientConnection: HTTP2Handler {
         let live = self.connection.liveStreams
         if self.connection.failure != nil { return self.closeNow() }
         if live == 0, self.connection.isPeerGoing || self.connection.drain != .none {
-            // What is said last is flushed by the close.
+            // A farewell that does not get through is no loss: nothing else is under way.
             self.connection.finishDrain()
-            return self.closeWhenFlushed()
+            self.flush()
+            return self.closeNow()
         }
         let before = self.streamsBefore
         self.streamsBefore = live
@@ -154,7 +156,7 @@ final class HTTP2UpstreamStream: UpstreamStream {
     let handle: HTTP2StreamHandle
     let isReused: Bool
     /// `nil` once neither side calls the other any more.
-    fileprivate var connection: HTTP2ClientConnection?
+    private var connection: HTTP2ClientConnection?
     fileprivate var receiver: (any ResponseReceiver)?
     fileprivate var hasHead = false
     /// The head was all of the answer; who asks for a body is told that there is none.
@@ -182,15 +184,20 @@ final class HTTP2UpstreamStream: UpstreamStream {
 
     var isWritable: Bool { self.connection?.connection.isWritable(self.handle) ?? false }
 
+    fileprivate func detached() {
+        self.wasSent = self.hasSent
+        self.connection = nil
+    }
+
     var hasSent: Bool {
-        guard let writtenAt = self.writtenAt else { return false }
-        return self.wasSent || (self.connection?.flushes ?? .max) > writtenAt
+        guard let writtenAt = self.writtenAt, let connection = self.connection else { return self.wasSent }
+        return connection.flushes > writtenAt
     }
 
     func write(_ head: RequestHead, isEnd: Bool) {
         guard let connection = self.connection else { return }
         connection.connection.request(self.handle, head, isEnd: isEnd)
-        self.writtenAt = connection.flushes
+        if self.writtenAt == nil { self.writtenAt = connection.flushes }
         connection.scheduleTick()
     }
 

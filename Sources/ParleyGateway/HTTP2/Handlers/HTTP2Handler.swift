@@ -33,7 +33,8 @@ class HTTP2Handler: ChannelDuplexHandler {
     // MARK: For the roles
 
     func handle(_ event: HTTP2Event) {}
-    /// Everything that was there has been told, and what was written is on its way.
+    /// Everything that was there has been told, and what was written is on its way. Comes often; what it changes is
+    /// told and written before the tick ends.
     func settled(now: NIODeadline) {}
     /// The channel is gone.
     func gone() {}
@@ -68,9 +69,11 @@ class HTTP2Handler: ChannelDuplexHandler {
         self.work()
     }
 
-    /// Closes once all that was written has left.
+    /// Closes once all that was written has left. To be called again while the socket takes nothing.
     final func closeWhenFlushed() {
-        guard !self.isClosing, let context = self.context else { return }
+        guard !self.isClosing else { return }
+        self.flush()
+        guard self.connection.output.byteCount == 0, let context = self.context else { return }
         self.isClosing = true
         let written = context.eventLoop.makePromise(of: Void.self)
         let channel = context.channel
@@ -79,6 +82,12 @@ class HTTP2Handler: ChannelDuplexHandler {
     }
 
     final func closeNow() {
+        guard !self.isClosing else { return }
+        self.abandon()
+    }
+
+    /// Closes even if it was to be closed gently.
+    final func abandon() {
         self.isClosing = true
         self.context?.close(promise: nil)
     }
@@ -183,16 +192,21 @@ class HTTP2Handler: ChannelDuplexHandler {
         repeat {
             self.tell()
             self.flush()
-        } while self.context != nil && !self.connection.events.isEmpty
+            if self.context != nil { self.settled(now: self.now) }
+        } while self.context != nil && !self.isClosing && self.hasMore
         guard let context = self.context else { return }
-        self.settled(now: context.eventLoop.now)
         if self.isReadHeld, !self.connection.isBackedUp {
             self.isReadHeld = false
             context.read()
         }
     }
 
-    private func flush() {
+    private var hasMore: Bool {
+        !self.connection.events.isEmpty || self.connection.canWrite && self.connection.output.byteCount > 0
+    }
+
+    /// Hands what was written to the socket, if it takes anything.
+    final func flush() {
         while let context = self.context, context.channel.isWritable || self.connection.failure != nil {
             var hasWritten = false
             while let piece = self.connection.takeOutput() {

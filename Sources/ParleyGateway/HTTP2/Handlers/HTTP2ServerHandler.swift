@@ -10,6 +10,8 @@ final class HTTP2ServerHandler: HTTP2Handler {
     /// Since when there is no stream; `nil` while there is one.
     private var idleSince: NIODeadline?
     private var drainDeadline = NIODeadline.distantFuture
+    /// The timer has found the connection drained, with a client that does not read its last bytes.
+    private var isOverdue = false
 
     init(acceptor: any RequestAcceptor, configuration: HTTP2Configuration = HTTP2Configuration()) {
         self.acceptor = acceptor
@@ -32,7 +34,8 @@ final class HTTP2ServerHandler: HTTP2Handler {
     override func started(now: NIODeadline) {
         self.openedAt = now
         self.idleSince = now
-        self.arm(now + self.connection.configuration.idleTimeout)
+        let configuration = self.connection.configuration
+        self.arm(now + min(configuration.idleTimeout, configuration.sendTimeout))
     }
 
     override func handle(_ event: HTTP2Event) {
@@ -41,10 +44,13 @@ final class HTTP2ServerHandler: HTTP2Handler {
         case .body(let handle, let body): self.stream(handle)?.receiver?.received(body: body)
         case .bodyEnded(let handle, let trailers): self.stream(handle)?.receiver?.bodyEnded(trailers: trailers)
         case .bodyBroken(let handle): self.stream(handle)?.receiver?.bodyBroken()
-        case .ended(let handle, _): self.detach(handle)?.clientGone()
+        case .ended(let handle, let end):
+            if case .reset = end { self.acceptor.streamReset() }
+            self.detach(handle)?.clientGone()
         case .writabilityChanged(let handle, let isWritable):
             self.stream(handle)?.receiver?.clientWritabilityChanged(isWritable: isWritable)
-        case .response, .goingAway, .roomChanged, .pingAcknowledged, .failed: break
+        case .failed: self.acceptor.ruleBroken()
+        case .response, .goingAway, .roomChanged, .pingAcknowledged: break
         }
     }
 
@@ -84,23 +90,17 @@ final class HTTP2ServerHandler: HTTP2Handler {
         } else if self.connection.isDrained {
             self.closeWhenFlushed()
         } else if self.connection.requestCount >= self.connection.configuration.maximumRequests {
-            self.drainInTick()
+            self.drain()
         }
-    }
-
-    /// While the tick still runs, and its output is not yet taken.
-    private func drainInTick() {
-        guard self.connection.drain == .none, let context = self.context else { return }
-        self.connection.beginDrain()
-        self.drainDeadline = self.now + self.connection.configuration.drainGrace
-        self.arm(self.drainDeadline)
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        context.eventLoop.execute { bound.value.scheduleTick() }
     }
 
     override func timerFired(now: NIODeadline) {
         let configuration = self.connection.configuration
         if self.connection.drain == .announced, now >= self.drainDeadline { self.connection.finishDrain() }
+        if self.connection.isDrained {
+            if self.isOverdue { self.abandon() }
+            self.isOverdue = true
+        }
         var next = now + configuration.idleTimeout
         if let idleSince = self.idleSince {
             if now >= idleSince + configuration.idleTimeout {
@@ -110,6 +110,10 @@ final class HTTP2ServerHandler: HTTP2Handler {
             }
             self.connection.releaseMemory()
             if self.connection.liveStreams == 0 { self.streams = [] }
+        }
+        if self.connection.liveStreams > 0 {
+            self.connection.expireStalled()
+            next = min(next, now + configuration.sendTimeout)
         }
         if self.connection.drain == .none, now >= self.openedAt + configuration.maximumAge { self.drain() }
         if self.connection.drain == .announced { next = min(next, self.drainDeadline) }
