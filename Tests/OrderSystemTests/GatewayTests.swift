@@ -69,6 +69,6 @@ import Testing
             body: #"{"userId":"nobody","items":[{"productId":"1","quantity":1}]}"#,
             headers: ["content-type": "application/json"]
         )
-        #expect(nobody.status == 404 && nobody.text.contains("There is no user"), "\(nobody.text)")
+        #expect(nobody.status == 422 && nobody.text.contains("There is no user"), "\(nobody.text)")
     }
 }

@@ -45,14 +45,13 @@ final class GatewayHealth: Sendable {
     /// Of a service with more instances, so many are asked.
     private static let maxInstances = 16
 
-    /// For questions about health only.
-    let connections: HTTPConnections
+    private let connections: HTTPConnections
     private let timeLimit: Duration
     private let time: any TimeSource
     private let state = Mutex(State())
 
-    init(timeLimit: Duration, time: any TimeSource) {
-        self.connections = HTTPConnections(connectTimeout: timeLimit, maxConnectionsPerEndpoint: 8)
+    init(connections: HTTPConnections, timeLimit: Duration, time: any TimeSource) {
+        self.connections = connections
         self.timeLimit = timeLimit
         self.time = time
     }
@@ -65,8 +64,6 @@ final class GatewayHealth: Sendable {
     }
 
     func beginDraining() { self.state.withLock { $0.isDraining = true } }
-
-    func shutdown() async { await self.connections.shutdown() }
 
     /// A status and the body for it.
     func answer(_ question: Question) async -> (UInt16, ByteBuffer) {

@@ -3,6 +3,7 @@ internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
 internal import ParleyDiscovery
+internal import ParleyHTTPClient
 internal import Synchronization
 
 /// Follows whatever changes behind the upstreams of the plan in force: their instances, and how they are.
@@ -12,6 +13,7 @@ final class PlanFollowers: Sendable {
 
     private let resolver: (any ServiceResolver)?
     private let rpcResolver: (any ServiceResolver)?
+    private let connections: HTTPConnections
     private let shared: GatewayShared
     private let current = Mutex<(plan: GatewayPlan, workers: [WorkerHandle])?>(nil)
     private let changed = Signal()
@@ -19,10 +21,12 @@ final class PlanFollowers: Sendable {
     init(
         resolver: (any ServiceResolver)?,
         rpcResolver: (any ServiceResolver)?,
+        connections: HTTPConnections,
         shared: GatewayShared
     ) {
         self.resolver = resolver
         self.rpcResolver = rpcResolver
+        self.connections = connections
         self.shared = shared
     }
 
@@ -87,7 +91,7 @@ final class PlanFollowers: Sendable {
     private func startChecks(of plan: GatewayPlan, in group: inout TaskGroup<Void>) {
         for upstream in plan.upstreams.values {
             guard let rules = upstream.model.healthCheck else { continue }
-            let probe = HealthProbe(rules, connections: self.shared.health.connections, loops: .singleton)
+            let probe = HealthProbe(rules, connections: self.connections, loops: .singleton)
             let checker = HealthChecker(upstream: upstream, rules: rules, probe: probe, shared: self.shared)
             group.addTask { await checker.run() }
         }

@@ -11,6 +11,8 @@ package struct GatewayError: Error, Sendable, CustomStringConvertible {
         case cannotListen
         /// A file of the configuration cannot be used.
         case unusableFile
+        /// Something behind an address does not answer as it should.
+        case unreachable
     }
 
     package var code: Code

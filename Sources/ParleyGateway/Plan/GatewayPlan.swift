@@ -13,7 +13,7 @@ final class GatewayPlan: Sendable {
         let fallback: CompiledServer
         let certificates: ServerCertificates?
 
-        /// Names it among those of its plan, and of the plans before and after. Stored: it is compared for each request.
+        /// Names it among those of its plan, and of the plans before and after. Stored, for each request compares it.
         let address: String
     }
 
@@ -87,11 +87,11 @@ final class GatewayPlan: Sendable {
     private static func sockets(_ servers: [CompiledServer], _ parts: PlanParts) throws -> [Socket] {
         var order: [String] = []
         var groups: [String: [(server: CompiledServer, listen: ListenModel)]] = [:]
-        for (number, server) in servers.enumerated() {
-            for (place, listen) in server.model.listens.enumerated() {
-                // Each free port is one of its own.
-                let free = listen.port == 0 ? "/\(number).\(place)" : ""
-                let key = "\(listen.host):\(listen.port)\(free)"
+        for server in servers {
+            for listen in server.model.listens {
+                // A free port is shared by those who speak the same.
+                let speaks = (listen.isTLS ? "tls" : "plain") + (listen.hasHTTP2 ? "+h2" : "")
+                let key = "\(listen.host):\(listen.port)" + (listen.port == 0 ? "/\(speaks)" : "")
                 if groups[key] == nil { order.append(key) }
                 groups[key, default: []].append((server, listen))
             }

@@ -10,22 +10,7 @@ enum PendingFeatures {
     }
 
     static func named(in model: GatewayModel) -> [String] {
-        var found: [String] = []
-        for upstream in model.upstreams {
-            switch upstream.instances {
-            case .fixed: break
-            case .service: found.append("upstream \"\(upstream.name)\": instances of a service are not followed yet")
-            case .dns: found.append("upstream \"\(upstream.name)\": instances of a name in DNS are not followed yet")
-            }
-            if upstream.healthCheck != nil {
-                found.append("upstream \"\(upstream.name)\": active health checks are not made yet")
-            }
-        }
-        for zone in model.requestZones where zone.shared != nil {
-            found.append("limit zone \"\(zone.name)\": it is counted here only, not shared yet")
-        }
-        for server in model.servers { found += Self.named(in: server.locations) }
-        return found
+        model.servers.flatMap { Self.named(in: $0.locations) }
     }
 
     private static func named(in locations: [LocationModel]) -> [String] {
@@ -33,15 +18,6 @@ enum PendingFeatures {
         for location in locations {
             if location.settings.idempotency != nil {
                 found.append("location \"\(location.name)\": idempotency keys are not kept yet")
-            }
-            if case .url = location.settings.jwt?.keys {
-                found.append("location \"\(location.name)\": keys behind an address are not fetched yet, only files")
-            }
-            if location.settings.proxy.totalTimeout > 0 {
-                found.append("location \"\(location.name)\": the time limit for all tries is not kept yet")
-            }
-            if location.action == .health {
-                found.append("location \"\(location.name)\": /health does not ask the services yet")
             }
             found += Self.named(in: location.locations)
         }

@@ -2,6 +2,7 @@ internal import Logging
 internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
+internal import ParleyHTTPClient
 
 /// Makes plans of models: resolves names, opens logs, reads certificates, and takes over from the plan before what has
 /// not changed: what balancers and limits have learnt outlives a reload.
@@ -29,7 +30,8 @@ final class PlanCompiler: Sendable {
         logger: Logger,
         log: AccessLogWriter,
         accessLog: String?,
-        upstreamCertificates: UpstreamCertificates
+        upstreamCertificates: UpstreamCertificates,
+        connections: HTTPConnections
     ) {
         self.purpose = purpose
         self.time = time
@@ -39,9 +41,8 @@ final class PlanCompiler: Sendable {
         self.accessLog = accessLog
         self.upstreamCertificates = upstreamCertificates
         self.keySeed = LimitKeySeed(first: random.next(), second: random.next())
-        self.authenticators = AuthenticatorStore(time: time, random: random) { url in
-            throw GatewayError(.unusableFile, "\(url) cannot be fetched")
-        }
+        let document = KeyDocument(connections: connections)
+        self.authenticators = AuthenticatorStore(time: time, random: random) { try await document.bytes(at: $0) }
     }
 
     /// Blocks nobody: names are resolved and files are read on threads of their own.

@@ -185,7 +185,8 @@ final class Exchange {
 
     /// The id under which its story is kept: what was sent along, if anything was.
     var recordedID: String {
-        if self.location?.proxy.carriesContext ?? false, let id = self.clientRequestID { return self.head.block.text(id) }
+        let keepsSent = self.plan.model.errorFormat == .problem || self.location?.proxy.carriesContext ?? false
+        if keepsSent, let id = self.clientRequestID { return self.head.block.text(id) }
         return self.requestID?.text ?? self.sentID ?? self.ensureRequestID().text
     }
 

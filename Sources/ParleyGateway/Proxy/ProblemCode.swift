@@ -77,7 +77,7 @@ enum ProblemCode: String, Sendable, Hashable, CaseIterable {
             "\(service) accepts no connection; nothing was sent. Is it running? Try again later."
         case .broke:
             "The connection to \(service) broke before it answered; the request may have been carried out."
-        case .garbage: "\(service) did not answer in HTTP; is it registered with the right port?"
+        case .garbage: "\(service) did not answer in HTTP; check the port that it is registered with."
         case .misdirected:
             "Another program answers at the address of \(service); its answer was thrown away. Try again later."
         case .timedOut: "\(service) did not answer in time; the request may have been carried out."

@@ -2,6 +2,7 @@ package import Logging
 internal import NIOCore
 internal import NIOPosix
 package import ParleyCore
+internal import ParleyHTTPClient
 
 /// Says where a configuration would send requests. It runs the gateway's own routing up to the choice of an instance:
 /// nothing listens, no name is resolved, no certificate, password file or log is opened.
@@ -18,6 +19,7 @@ package final class RoutePlanner: Sendable {
     ) async throws {
         let log = AccessLogWriter(logger: logger, time: time)
         let certificates = UpstreamCertificates(time: time)
+        let connections = HTTPConnections.ofGateway()
         let shared = GatewayShared(
             logger: logger,
             time: time,
@@ -27,7 +29,7 @@ package final class RoutePlanner: Sendable {
             hostname: ProcessFacts.hostname,
             pid: ProcessFacts.pid,
             upstreamCertificates: certificates,
-            health: GatewayHealth(timeLimit: .seconds(1), time: time)
+            health: GatewayHealth(connections: connections, timeLimit: .seconds(1), time: time)
         )
         let compiler = PlanCompiler(
             purpose: .routing,
@@ -36,7 +38,8 @@ package final class RoutePlanner: Sendable {
             logger: logger,
             log: log,
             accessLog: nil,
-            upstreamCertificates: certificates
+            upstreamCertificates: certificates,
+            connections: connections
         )
         let plan = try await compiler.compile(model, after: nil)
         let loop = MultiThreadedEventLoopGroup.singleton.next()

@@ -1,6 +1,7 @@
 package import Logging
 internal import NIOCore
 package import ParleyCore
+internal import ParleyHTTPClient
 internal import Synchronization
 
 extension GatewayRuntime {
@@ -23,7 +24,8 @@ extension GatewayRuntime {
             logger: logger,
             log: log,
             accessLog: options.accessLog,
-            upstreamCertificates: UpstreamCertificates(time: time)
+            upstreamCertificates: UpstreamCertificates(time: time),
+            connections: .ofGateway()
         )
         _ = try await compiler.compile(model, after: nil)
         PendingFeatures.warn(of: model, logger)

@@ -3,6 +3,7 @@ internal import NIOCore
 internal import NIOPosix
 package import ParleyCore
 package import ParleyDiscovery
+internal import ParleyHTTPClient
 internal import ServiceLifecycle
 internal import Synchronization
 
@@ -23,6 +24,8 @@ package final class GatewayRuntime: Service, Sendable {
         package var gracePeriod: Duration = .seconds(30)
         /// How long `/health/ready` says no before the sockets are closed, so that balancers in front learn of it.
         package var drainDelay: Duration = .zero
+        /// Told that the end has begun: ``drainDelay`` runs from now on.
+        package var reportsDraining: @Sendable () -> Void = {}
         /// How long `/health` waits for each service.
         package var healthTimeout: Duration = .seconds(1)
         /// Told each address as it is listened on: `https://127.0.0.1:8443`.
@@ -54,6 +57,8 @@ package final class GatewayRuntime: Service, Sendable {
     private let changed = Signal()
     private let initial: GatewayModel
     let shared: GatewayShared
+    /// For what the gateway itself asks: how services are, which keys an issuer has.
+    private let connections = HTTPConnections.ofGateway()
     private let compiler: PlanCompiler
     private let followers: PlanFollowers
 
@@ -83,11 +88,12 @@ package final class GatewayRuntime: Service, Sendable {
             hostname: ProcessFacts.hostname,
             pid: ProcessFacts.pid,
             upstreamCertificates: certificates,
-            health: GatewayHealth(timeLimit: options.healthTimeout, time: time)
+            health: GatewayHealth(connections: self.connections, timeLimit: options.healthTimeout, time: time)
         )
         self.followers = PlanFollowers(
             resolver: options.resolver,
             rpcResolver: options.rpcResolver,
+            connections: self.connections,
             shared: self.shared
         )
         self.compiler = PlanCompiler(
@@ -96,7 +102,8 @@ package final class GatewayRuntime: Service, Sendable {
             logger: logger,
             log: log,
             accessLog: options.accessLog,
-            upstreamCertificates: certificates
+            upstreamCertificates: certificates,
+            connections: self.connections
         )
     }
 
@@ -324,6 +331,7 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func drain() async {
         self.shared.health.beginDraining()
+        self.options.reportsDraining()
         self.state.withLock { $0.isDraining = true }
         if self.options.drainDelay > .zero { try? await self.time.sleep(for: self.options.drainDelay) }
         let (listeners, workers) = self.state.withLock { state in
@@ -343,7 +351,7 @@ package final class GatewayRuntime: Service, Sendable {
         // Who has waited until now is told.
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.giveUp() }.get() }
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.close() }.get() }
-        await self.shared.health.shutdown()
+        await self.connections.shutdown()
     }
 
     /// What has to happen from time to time.
