@@ -43,6 +43,7 @@ final class CompiledLocation: Sendable {
     let authenticators: Authenticators
     let cors: CORSPolicy?
     let compression: CompressionPolicy?
+    let idempotency: AnswerKeeper?
     let cookies: CookieRewriter?
     /// Sent to the upstream, in this order, before what came from the client.
     let setFields: [Field]
@@ -95,6 +96,7 @@ final class CompiledLocation: Sendable {
         }
         self.cors = try settings.cors.map { try CORSPolicy($0) }
         self.compression = settings.compression.map { CompressionPolicy($0) }
+        self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0) }
         let cookies = try CookieRewriter(domains: settings.proxy.cookieDomains, paths: settings.proxy.cookiePaths)
         self.cookies = cookies.isEmpty ? nil : cookies
         self.authenticators = parts.authenticators(settings)

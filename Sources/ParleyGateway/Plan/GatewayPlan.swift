@@ -141,6 +141,7 @@ struct PlanParts: Sendable {
     var connectionKeys: [String: Template] = [:]
     let keySeed: LimitKeySeed
     let authenticatorStore: AuthenticatorStore
+    let answerKeepers: AnswerKeepers
     let time: any TimeSource
     /// Where each access log is written.
     var logNumbers: [String: Int] = [:]

@@ -21,6 +21,7 @@ final class PlanCompiler: Sendable {
     private let upstreamCertificates: UpstreamCertificates
     private let keySeed: LimitKeySeed
     private let authenticators: AuthenticatorStore
+    private let answerKeepers: AnswerKeepers
     private let purpose: Purpose
 
     init(
@@ -41,6 +42,7 @@ final class PlanCompiler: Sendable {
         self.accessLog = accessLog
         self.upstreamCertificates = upstreamCertificates
         self.keySeed = LimitKeySeed(first: random.next(), second: random.next())
+        self.answerKeepers = AnswerKeepers(time: time)
         let document = KeyDocument(connections: connections)
         self.authenticators = AuthenticatorStore(time: time, random: random) { try await document.bytes(at: $0) }
     }
@@ -58,6 +60,7 @@ final class PlanCompiler: Sendable {
             purpose: self.purpose,
             keySeed: old?.keySeed ?? self.keySeed,
             authenticatorStore: self.authenticators,
+            answerKeepers: self.answerKeepers,
             time: self.time
         )
         for (index, upstream) in model.upstreams.enumerated() {

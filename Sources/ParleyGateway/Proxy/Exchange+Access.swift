@@ -71,7 +71,9 @@ extension Exchange {
         switch location.model.action {
         case .notFound:
             self.fail(self.notFoundStatus, .noRoute, "nothing is served here")
-        case .proxy(let target): self.forward(to: target, location)
+        case .proxy(let target):
+            if let keeper = location.idempotency, self.keyed == nil, !self.findKey(keeper) { return }
+            self.forward(to: target, location)
         case .stubStatus: self.respond(200, text: self.worker.stubStatus(), type: "text/plain")
         case .health: self.reportHealth()
         }

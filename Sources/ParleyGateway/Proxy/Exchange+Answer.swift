@@ -8,6 +8,7 @@ extension Exchange {
     func fail(_ status: UInt16, _ flags: ResponseFlags, _ why: @autoclosure () -> String) {
         self.flags.formUnion(flags)
         if self.why.isEmpty { self.why = why() }
+        self.dropKey()
         if self.status == 0 || self.status < 400 { self.status = ErrorBody.visible(status) }
         if !self.isErrorPage, let location,
             let page = location.settings.errorPages.first(where: {
@@ -110,7 +111,6 @@ extension Exchange {
     }
 
     private func answer(_ status: UInt16, type: StaticString?, body: ByteBuffer, closes: Bool) {
-        guard let stream = self.stream else { return }
         let status = self.errorStatus > 0 ? self.errorStatus : status
         self.status = status
         self.isOwnAnswer = true
@@ -141,10 +141,17 @@ extension Exchange {
         self.appendProblemFields(to: &head.block)
         self.sentFields = head.block
         self.appendAddedFields(to: &head.block, status: status)
+        self.deliver(head, hasBody ? body : ByteBuffer())
+    }
+
+    /// An answer that is there as a whole.
+    func deliver(_ head: ResponseHead, _ body: ByteBuffer) {
+        guard let stream = self.stream else { return }
+        var head = head
         if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
         let body = self.compressed(body, &head)
         self.sentFields = head.block
-        let isEnd = self.head.method == .head || !hasBody || body.readableBytes == 0
+        let isEnd = self.head.method == .head || body.readableBytes == 0
         if !isEnd { self.bodyBytesSent = body.readableBytes }
         self.phase = .answering
         // The connection may begin its next request within the last call.

@@ -26,6 +26,13 @@ extension Exchange: RequestReceiver {
                 self.attempt()
             } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies
             {
+                if self.keyed != nil {
+                    return self.fail(
+                        413,
+                        .bodyTooLarge,
+                        "the body is too large to be compared under its Idempotency-Key"
+                    )
+                }
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()
@@ -80,7 +87,7 @@ extension Exchange: RequestReceiver {
         self.bodyTrailers = trailers
         switch self.phase {
         case .collecting:
-            self.attempt()
+            self.bodyIsReady()
         case .waiting, .answering, .tunnel:
             self.upstreamStream?.end(trailers: trailers)
             if self.phase == .waiting, let location { self.timer.set(milliseconds: location.proxy.readTimeout) }
@@ -105,6 +112,7 @@ extension Exchange: RequestReceiver {
 
     func clientGone() {
         self.flags.insert(.clientGone)
+        if self.goesOnAlone() { return }
         if self.status == 0 { self.status = 499 }
         if self.why.isEmpty { self.why = "the client went away" }
         let upstreamStream = self.upstreamStream
@@ -179,6 +187,7 @@ extension Exchange: ResponseReceiver {
 
     private func answer(with upstreamHead: ResponseHead, _ location: CompiledLocation) {
         guard let stream = self.stream else { return }
+        self.keepHead(upstreamHead, location)
         var head = self.clientHead(upstreamHead, location)
         if self.errorStatus > 0 {
             head.status = self.errorStatus
@@ -219,6 +228,7 @@ extension Exchange: ResponseReceiver {
         guard self.phase == .answering || self.phase == .tunnel, let stream = self.stream, let location = self.location
         else { return }
         self.attempts[self.attempts.count - 1].bytesReceived += body.readableBytes
+        self.keepBody(body)
         var body = body
         if let encoder {
             do throws(GzipError) {
@@ -245,6 +255,7 @@ extension Exchange: ResponseReceiver {
         self.upstreamStream = nil
         self.attempts[self.attempts.count - 1].ended = .now()
         self.settlePeer(.succeeded)
+        self.keepAnswer()
         if let encoder, self.head.method != .head {
             do throws(GzipError) {
                 let rest = try encoder.finish()

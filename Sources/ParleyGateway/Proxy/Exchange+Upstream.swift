@@ -32,9 +32,15 @@ extension Exchange {
         if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
         if !location.proxy.passesRequestBody { self.isBodyComplete = true }
         let isStreamed = !self.holdsBody(location) && self.head.version == .http2
-        guard !self.isBodyComplete, !isStreamed else { return self.attempt() }
+        guard !self.isBodyComplete, !isStreamed else { return self.bodyIsReady() }
         self.phase = .collecting
         self.stream?.readBody()
+    }
+
+    /// As much of the body is there as an attempt needs.
+    func bodyIsReady() {
+        if let keyed, case .collecting = keyed.state { return self.claimKey(keyed) }
+        self.attempt()
     }
 
     /// What is under way no more.
@@ -52,9 +58,10 @@ extension Exchange {
     }
 
     /// Whether the body is read as a whole before an instance is asked. HTTP/1.0 cannot be told that its length is not
-    /// known yet.
+    /// known yet; with an idempotency key it decides whether an instance is asked at all.
     func holdsBody(_ location: CompiledLocation) -> Bool {
-        location.proxy.isRequestBuffering || (self.head.framing == .chunked && location.proxy.version == .http10)
+        location.proxy.isRequestBuffering || self.keyed != nil
+            || (self.head.framing == .chunked && location.proxy.version == .http10)
     }
 
     /// One try at an instance: the balancer's next, over a connection that rests or a new one.

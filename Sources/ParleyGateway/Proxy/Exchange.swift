@@ -92,6 +92,8 @@ final class Exchange {
     /// Its place among the worker's.
     var place = 0
     var holdsRetry = false
+    /// It has an `Idempotency-Key`, and may not happen twice.
+    var keyed: KeyedRequest?
     /// Wants to know where the request would go; then it goes nowhere.
     var probe: RouteProbe?
     private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
@@ -124,6 +126,7 @@ final class Exchange {
         if self.deadline != nil { self.deadlineTimer.clear() }
         self.leasedBy?.connectionLimiter.give(&self.connectionLease)
         self.giveCircuit()
+        self.dropKey()
         self.worker.ended(self)
         self.reset()
         self.worker.takeBack(self)

@@ -22,6 +22,10 @@ enum ProblemCode: String, Sendable, Hashable, CaseIterable {
     case overloaded
     case shuttingDown = "shutting_down"
     case internalError = "internal"
+    case idempotencyKeyMissing = "idempotency_key_missing"
+    case idempotencyKeyMalformed = "idempotency_key_malformed"
+    case idempotencyKeyReused = "idempotency_key_reused"
+    case idempotencyKeyInUse = "idempotency_key_in_use"
 
     /// - Parameter lastFailure: Of the last attempt, when no instance has answered.
     init?(status: UInt16, flags: ResponseFlags, lastFailure: UpstreamFailure.Kind?) {
@@ -84,6 +88,13 @@ enum ProblemCode: String, Sendable, Hashable, CaseIterable {
         case .overloaded: "\(service) has as many requests as it may have at once. Try again later."
         case .shuttingDown: "The gateway is shutting down. Try again."
         case .internalError: "The gateway could not go on with the request. Its operators find the reason by its id."
+        case .idempotencyKeyMissing:
+            "This request needs an Idempotency-Key: an id of what is to be done, the same for each try."
+        case .idempotencyKeyMalformed: "An Idempotency-Key is 1 to 128 visible ASCII characters."
+        case .idempotencyKeyReused:
+            "Another request was made with this Idempotency-Key; nothing was done. Use a new key for new work."
+        case .idempotencyKeyInUse:
+            "The first request with this Idempotency-Key is under way; come back for its answer."
         }
     }
 }
@@ -122,7 +133,7 @@ extension Exchange {
             } else {
                 block.append("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" as StaticString, .other)
             }
-        case .noInstance: block.append("Retry-After", "1" as StaticString, .retryAfter)
+        case .noInstance, .idempotencyKeyInUse: block.append("Retry-After", "1" as StaticString, .retryAfter)
         default: break
         }
     }

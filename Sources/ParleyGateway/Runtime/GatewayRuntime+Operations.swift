@@ -28,7 +28,6 @@ extension GatewayRuntime {
             connections: .ofGateway()
         )
         _ = try await compiler.compile(model, after: nil)
-        PendingFeatures.warn(of: model, logger)
     }
 
     /// All counters and gauges, as they are now.

@@ -156,7 +156,6 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func serve(_ group: MultiThreadedEventLoopGroup) async throws {
         let plan = try await self.compiler.compile(self.initial, after: nil)
-        PendingFeatures.warn(of: self.initial, self.logger)
         let loops = Array(group.makeIterator())
         var workers: [WorkerHandle] = []
         for (index, loop) in loops.enumerated() {

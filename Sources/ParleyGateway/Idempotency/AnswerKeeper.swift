@@ -1,0 +1,102 @@
+internal import Crypto
+internal import HTTPTypes
+internal import NIOCore
+internal import ParleyCore
+internal import ParleyHTTPServer
+internal import Synchronization
+
+/// Makes a POST or PATCH that comes twice with one `Idempotency-Key` happen once: the second gets the first one's
+/// answer.
+///
+/// Answers are kept in this process only. What is kept, what is refused and with which codes is as in
+/// ``ParleyHTTPServer/IdempotencyMiddleware``.
+struct AnswerKeeper: Sendable {
+    static let maxAnswerBytes = 1_048_576
+
+    let rules: IdempotencyRules
+    private let store: InMemoryIdempotencyStore
+    private let time: any TimeSource
+
+    init(_ rules: IdempotencyRules, store: InMemoryIdempotencyStore, time: any TimeSource) {
+        self.rules = rules
+        self.store = store
+        self.time = time
+    }
+
+    /// - Throws: ``ParleyCore/ProblemError`` when as many are under way as may be.
+    func begin(_ key: IdempotencyKey, fingerprint: String) throws -> IdempotencyClaim {
+        let now = self.time.wallTime
+        // Who has begun always ends, unless the process does, and the store with it.
+        let until = now + .milliseconds(Int64(self.rules.keepMilliseconds))
+        return try self.store.begin(key, fingerprint: fingerprint, now: now, leaseUntil: until)
+    }
+
+    func finish(_ key: IdempotencyKey, token: String, answer: StoredAnswer) {
+        let until = self.time.wallTime + .milliseconds(Int64(self.rules.keepMilliseconds))
+        self.store.finish(key, token: token, answer: answer, until: until)
+    }
+
+    func release(_ key: IdempotencyKey, token: String) { self.store.release(key, token: token) }
+
+    /// Refusals of the caller, and of this moment, are not about the request: another token, or another time, may have
+    /// another answer.
+    static func isKept(_ status: UInt16) -> Bool {
+        (200..<500).contains(status) && ![401, 403, 408, 425, 429].contains(status)
+    }
+}
+
+/// The keepers of a gateway, one for each rule: what they remember outlives a reload.
+final class AnswerKeepers: Sendable {
+    private let stores = Mutex<[IdempotencyRules: InMemoryIdempotencyStore]>([:])
+    private let time: any TimeSource
+
+    init(time: any TimeSource) {
+        self.time = time
+    }
+
+    func keeper(_ rules: IdempotencyRules) -> AnswerKeeper {
+        let store = self.stores.withLock { stores in
+            if let store = stores[rules] { return store }
+            let store = InMemoryIdempotencyStore(maxBytes: rules.maxStoredBytes)
+            stores[rules] = store
+            return store
+        }
+        return AnswerKeeper(rules, store: store, time: self.time)
+    }
+}
+
+/// One request with a key: whose it is, and what has become of it.
+struct KeyedRequest {
+    enum State {
+        /// Its body has to come first: it decides whether it is the same request.
+        case collecting
+        case begun(token: String)
+        /// The answer so far.
+        case answering(token: String, StoredAnswer)
+    }
+
+    let keeper: AnswerKeeper
+    let key: IdempotencyKey
+    var state = State.collecting
+
+    static func fingerprint(method: String, host: ByteBuffer, target: ByteBuffer, body: [ByteBuffer]) -> String {
+        var hash = SHA256()
+        hash.update(data: Array("\(method) ".utf8))
+        hash.update(data: Array(host.readableBytesView))
+        hash.update(data: Array(target.readableBytesView))
+        hash.update(data: [UInt8(ascii: "\n")])
+        for part in body { part.withUnsafeReadableBytes { hash.update(bufferPointer: $0) } }
+        return Self.hex(hash.finalize())
+    }
+
+    /// Who asks, as far as it can be told: what one of them may see another one may not.
+    static func caller(_ identity: AccessIdentity?, credentials: some Collection<UInt8>) -> String {
+        if let identity { return "name \(String(decoding: identity.name, as: UTF8.self))" }
+        return credentials.isEmpty ? "" : "credentials \(Self.hex(SHA256.hash(data: Array(credentials))))"
+    }
+
+    private static func hex(_ bytes: some Sequence<UInt8>) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+}
