@@ -92,7 +92,7 @@ final class SharedLimitServer: Sendable {
         }
     }
 
-    /// Of one slot of a cluster, whatever the key is: a location's limits are one step.
+    /// All keys of a zone are in one slot of a cluster.
     private static func name(zone: String, key: [UInt8]) -> String {
         var hash = SHA256()
         key.withUnsafeBytes { hash.update(bufferPointer: $0) }

@@ -114,6 +114,7 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
 
 extension Exchange {
     func attemptHTTP2(_ peer: PeerID, _ upstream: Upstream, _ location: CompiledLocation) {
+        guard self.takePending(upstream) else { return self.attemptFailed(.tooManyWait) }
         self.phase = .connecting
         let token = self.generation
         let attempt = self.attempts.count

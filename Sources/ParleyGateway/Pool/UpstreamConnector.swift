@@ -53,6 +53,8 @@ extension GatewayWorker {
             done(.failure(UpstreamFailure(kind: .tls, detail: "\(error)")))
             return
         }
+        let circuit = upstream.group.circuit
+        guard circuit?.take(.connection) ?? true else { return done(.failure(.tooManyConnections)) }
         let handshake = tls.map { _ in UpstreamHandshake(eventLoop: self.eventLoop) }
         let handlers = NIOLoopBound((tls, handshake), eventLoop: self.eventLoop)
         let bound = NIOLoopBound(configure, eventLoop: self.eventLoop)
@@ -71,8 +73,10 @@ extension GatewayWorker {
         connected.assumeIsolated().whenComplete { result in
             switch result {
             case .failure(let error):
+                circuit?.give(.connection)
                 done(.failure(Self.failure(error)))
             case .success(let channel):
+                if let circuit { channel.closeFuture.whenComplete { _ in circuit.give(.connection) } }
                 guard let handshake else {
                     done(.success(channel))
                     return

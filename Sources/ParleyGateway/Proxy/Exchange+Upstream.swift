@@ -46,9 +46,23 @@ extension Exchange {
     /// What is under way no more.
     func giveCircuit() {
         self.giveRetry()
+        self.givePending()
         guard self.holdsCircuit else { return }
         self.holdsCircuit = false
         self.upstream?.group.circuit?.give(.request)
+    }
+
+    /// A place among the requests that wait for a connection; `false` when there is none left.
+    func takePending(_ upstream: Upstream) -> Bool {
+        guard let circuit = upstream.group.circuit else { return true }
+        self.holdsPending = circuit.take(.pendingRequest)
+        return self.holdsPending
+    }
+
+    func givePending() {
+        guard self.holdsPending else { return }
+        self.holdsPending = false
+        self.upstream?.group.circuit?.give(.pendingRequest)
     }
 
     private func giveRetry() {
@@ -102,6 +116,7 @@ extension Exchange {
     }
 
     private func connect(to peer: PeerID, _ upstream: Upstream, _ location: CompiledLocation) {
+        guard self.takePending(upstream) else { return self.attemptFailed(.tooManyWait) }
         self.phase = .connecting
         let token = self.generation
         let attempt = self.attempts.count
@@ -126,6 +141,7 @@ extension Exchange {
 
     func send(on stream: any UpstreamStream, version: HTTPVersion) {
         guard let location = self.location else { return }
+        self.givePending()
         self.phase = .waiting
         self.upstreamStream = stream
         self.upstreamHead = nil
@@ -167,6 +183,7 @@ extension Exchange {
 
     func attemptFailed(_ failure: UpstreamFailure, sent stream: (any UpstreamStream)? = nil) {
         self.timer.clear()
+        self.givePending()
         self.attempts[self.attempts.count - 1].failure = failure
         self.attempts[self.attempts.count - 1].ended = .now()
         let hadHead = self.phase == .answering || self.phase == .tunnel
@@ -179,12 +196,20 @@ extension Exchange {
             client?.abort(failure.kind == .readTimeout ? .timedOut : .answerBroken)
             return
         }
+        if failure.kind == .overflow { return self.overflowed(failure) }
         // A connection that had rested may have been closed by the other side as the request went out: that costs no
         // try.
         if failure.kind == .lost, stream?.isReused ?? false || self.isWorthTheSameInstance { self.triesLeft += 1 }
         let (reason, status) = Self.outcome(of: failure.kind)
         self.note(failure)
         self.tryAnother(reason, status: status, hasSent: stream?.hasSent ?? false, why: failure.detail)
+    }
+
+    /// A limit of the circuit breaker: no instance is to blame, and another try would meet the same.
+    private func overflowed(_ failure: UpstreamFailure) {
+        if let upstream { self.worker.counters(of: upstream).totals.overflows &+= 1 }
+        self.settlePeer(.notCounted)
+        self.fail(503, .overflow, failure.detail)
     }
 
     private func note(_ failure: UpstreamFailure) {

@@ -92,6 +92,7 @@ final class Exchange {
     /// Its place among the worker's.
     var place = 0
     var holdsRetry = false
+    var holdsPending = false
     /// It has an `Idempotency-Key`, and may not happen twice.
     var keyed: KeyedRequest?
     /// Wants to know where the request would go; then it goes nowhere.

@@ -113,6 +113,12 @@ struct UpstreamFailure: Error, Sendable, Hashable {
     var kind: Kind
     /// For people: what was seen, for example `connection refused`.
     var detail: String
+
+    static let tooManyWait = UpstreamFailure(
+        kind: .overflow,
+        detail: "as many requests as allowed wait for a connection"
+    )
+    static let tooManyConnections = UpstreamFailure(kind: .overflow, detail: "as many connections as allowed are open")
 }
 
 extension ClientStream {
