@@ -97,7 +97,7 @@ extension Exchange {
             return self.fail(status, .noneHealthy, "no live instance of \(upstream.model.name)")
         }
         self.peer = peer
-        self.attempts.append(AttemptNote(peer: peer, began: .now(), candidates: candidates))
+        self.attempts.append(AttemptNote(upstream: upstream, peer: peer, began: .now(), candidates: candidates))
         if location.proxy.version == .http2 { return self.attemptHTTP2(peer, upstream, location) }
         if let idle = self.worker.pool(upstream, location).takeIdle(peer) {
             self.attempts[self.attempts.count - 1].isReused = true

@@ -118,7 +118,7 @@ extension Exchange {
         for (index, note) in self.attempts.enumerated() {
             if index > 0 { buffer.writeStaticString(", ") }
             switch variable {
-            case .upstreamAddress: buffer.writeString(self.upstream?.group.model(of: note.peer)?.name ?? "-")
+            case .upstreamAddress: buffer.writeString(note.upstream.group.model(of: note.peer)?.name ?? "-")
             case .upstreamStatus: buffer.writeString(note.status > 0 ? "\(note.status)" : self.failureStatus(note))
             case .upstreamConnectTime: Self.writeSeconds(note.connected.map { $0 - note.began }, into: &buffer)
             case .upstreamHeaderTime: Self.writeSeconds(note.firstByte.map { $0 - note.began }, into: &buffer)

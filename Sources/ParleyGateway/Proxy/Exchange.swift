@@ -211,6 +211,8 @@ final class Exchange {
 
 /// What is remembered of one try at an instance, for the log and the story.
 struct AttemptNote {
+    /// Whose peer it is: an error page may lead to another upstream.
+    let upstream: Upstream
     var peer: PeerID
     var began: NIODeadline
     /// The instances as they were when this one was chosen; empty when it went well at once.

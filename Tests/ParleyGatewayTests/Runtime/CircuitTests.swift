@@ -61,4 +61,29 @@ import Testing
             }
         }
     }
+
+    /// Retries have a budget, and give back what they took of it.
+    @Test(arguments: [(0, 1), (1, 2)]) func retriesAreLimited(_ minimum: Int, _ attempts: Int) async throws {
+        let (first, second) = (try await unusedEndpoint(), try await unusedEndpoint())
+        var model = try ParleyGatewayTests.model(
+            """
+            upstream u { server \(first) max_fails=0; server \(second) max_fails=0; }
+            server { listen 127.0.0.1:1; location / { proxy_pass http://u; } }
+            """
+        )
+        var budget = RetryBudgetRules()
+        budget.percent = 0
+        budget.minimum = minimum
+        model.upstreams[0].retryBudget = budget
+        try await withRuntime(model) { gateway in
+            for round in 0..<3 {
+                let fields = [("X-Request-ID", "r\(round)")]
+                let answer = try await request("GET", "/", at: gateway.endpoint, headers: fields)
+                #expect(answer.status == 502)
+                let record = try #require(gateway.runtime.records.record(id: "r\(round)"))
+                #expect(record.attempts.count == attempts)
+                #expect(record.attempts.first?.retry == (minimum == 0 ? .budget : .retried))
+            }
+        }
+    }
 }
