@@ -96,7 +96,7 @@ final class CompiledLocation: Sendable {
         }
         self.cors = try settings.cors.map { try CORSPolicy($0) }
         self.compression = settings.compression.map { CompressionPolicy($0) }
-        self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0) }
+        self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0, settings) }
         let cookies = try CookieRewriter(domains: settings.proxy.cookieDomains, paths: settings.proxy.cookiePaths)
         self.cookies = cookies.isEmpty ? nil : cookies
         self.authenticators = parts.authenticators(settings)
@@ -155,6 +155,8 @@ final class CompiledLocation: Sendable {
         var fields: [Field] = []
         for set in proxy.setFields {
             names.insert(set.name.lowercased())
+            // Written once, with the rest of the context.
+            if proxy.carriesContext, ContextFields.isWritten(set.name) { continue }
             if !set.value.isEmpty { fields.append(Field(set.name, set.value)) }
         }
         // HTTP/2 has no such field, and a connection that is kept says nothing.

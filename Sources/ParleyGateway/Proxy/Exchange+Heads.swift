@@ -101,7 +101,7 @@ extension Exchange {
     }
 
     /// What a client's `Connection` names is for that connection only (RFC 9110, section 7.6.1).
-    private static func isNamed(
+    static func isNamed(
         _ field: FieldBlock.Field,
         by connection: FieldBlock.Field,
         _ bytes: Span<UInt8>

@@ -7,6 +7,9 @@ extension Exchange {
         // An error page may go to another upstream, whose peers are others.
         self.giveCircuit()
         self.tried = PeerSet()
+        self.askedInstance = nil
+        self.hasLookedAgain = false
+        self.clearDeadline()
         if let upstream = location.upstream {
             self.upstream = upstream
             self.proxyHost = ByteBuffer(string: target.host)
@@ -27,14 +30,18 @@ extension Exchange {
             }
             self.holdsCircuit = true
         }
-        let next = location.proxy.nextUpstream
-        self.triesLeft = upstream.group.tries
-        if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
+        self.countTries(upstream, location)
         if !location.proxy.passesRequestBody { self.isBodyComplete = true }
         let isStreamed = !self.holdsBody(location) && self.head.version == .http2
         guard !self.isBodyComplete, !isStreamed else { return self.bodyIsReady() }
         self.phase = .collecting
         self.stream?.readBody()
+    }
+
+    func countTries(_ upstream: Upstream, _ location: CompiledLocation) {
+        let next = location.proxy.nextUpstream
+        self.triesLeft = upstream.group.tries
+        if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
     }
 
     /// As much of the body is there as an attempt needs.
@@ -149,19 +156,41 @@ extension Exchange {
         self.attempts[self.attempts.count - 1].connected = now
         let head = self.upstreamRequest(version: version, location)
         let isEnd = self.isBodyComplete && self.heldBytes == 0 && self.bodyTrailers == nil
+        self.attempts[self.attempts.count - 1].sent = now
+        self.attempts[self.attempts.count - 1].bytesSent = self.heldBytes
+        let token = self.generation
         stream.write(head, isEnd: isEnd)
-        guard self.upstreamStream === stream else { return }
+        guard self.isAt(stream, token) else { return }
         if !isEnd {
-            for chunk in self.heldBody { stream.write(chunk) }
-            self.attempts[self.attempts.count - 1].bytesSent = self.heldBytes
+            guard self.sendHeldBody(to: stream, token) else { return }
             if self.isBodyComplete {
                 stream.end(trailers: self.bodyTrailers)
             } else {
                 self.askClientForBody()
             }
+            guard self.isAt(stream, token) else { return }
         }
-        self.attempts[self.attempts.count - 1].sent = now
+        // Its answer may have come within a write.
+        guard self.phase == .waiting else { return }
         self.timer.set(milliseconds: stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout)
+    }
+
+    /// Whether this is the same request still, with the same stream. A write may find that the connection has broken:
+    /// then the request has gone to another instance, or is over and the exchange is at work for the next one.
+    private func isAt(_ stream: any UpstreamStream, _ token: Int) -> Bool {
+        self.generation == token && self.upstreamStream === stream
+    }
+
+    private func sendHeldBody(to stream: any UpstreamStream, _ token: Int) -> Bool {
+        // Nothing newer overtakes it when there is room again within a write.
+        let hasAsked = self.wantsClientBody
+        self.wantsClientBody = true
+        for chunk in self.heldBody {
+            stream.write(chunk)
+            guard self.isAt(stream, token) else { return false }
+        }
+        self.wantsClientBody = hasAsked
+        return true
     }
 
     private func askClientForBody() {

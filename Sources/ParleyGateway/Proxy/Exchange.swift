@@ -95,6 +95,8 @@ final class Exchange {
     var holdsPending = false
     /// It has an `Idempotency-Key`, and may not happen twice.
     var keyed: KeyedRequest?
+    /// Its client has gone, and its work goes on.
+    var isAlone = false
     /// Wants to know where the request would go; then it goes nowhere.
     var probe: RouteProbe?
     private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
@@ -124,7 +126,7 @@ final class Exchange {
         guard self.phase != .done, self.phase != .idle else { return }
         self.phase = .done
         self.timer.clear()
-        if self.deadline != nil { self.deadlineTimer.clear() }
+        self.clearDeadline()
         self.leasedBy?.connectionLimiter.give(&self.connectionLease)
         self.giveCircuit()
         self.dropKey()
@@ -183,7 +185,6 @@ final class Exchange {
         self.problem = nil
         self.hasLookedAgain = false
         self.askedInstance = nil
-        self.deadline = nil
         self.probe = nil
     }
 
@@ -198,6 +199,12 @@ final class Exchange {
     var sentID: String? {
         guard let field = self.head.block.first(.xRequestID), !field.value.isEmpty else { return nil }
         return self.head.block.text(field.value)
+    }
+
+    func clearDeadline() {
+        guard self.deadline != nil else { return }
+        self.deadline = nil
+        self.deadlineTimer.clear()
     }
 
     private func timeIsUp() {

@@ -20,6 +20,8 @@ final class GatewayWorker {
     private var chances: UInt64
     private var free: [Exchange] = []
     private var underWay: [Exchange] = []
+    private var alone = 0
+    private static let maxAlone = 256
     var connections: [ObjectIdentifier: ClientConnection] = [:]
     private(set) var isDraining = false
     private var dateSecond: Int64 = -1
@@ -94,6 +96,19 @@ final class GatewayWorker {
             self.underWay[exchange.place] = last
         }
         self.record(exchange)
+    }
+
+    /// A place among the requests that go on without their clients. The drain waits for them.
+    func takeAlone() -> Bool {
+        guard self.alone < Self.maxAlone else { return false }
+        self.alone += 1
+        self.shared.aloneChanged(by: 1)
+        return true
+    }
+
+    func giveAlone() {
+        self.alone -= 1
+        self.shared.aloneChanged(by: -1)
     }
 
     func takeBack(_ exchange: Exchange) {
