@@ -64,6 +64,8 @@ final class CompiledLocation: Sendable {
     var proxy: ProxySettings { self.model.settings.proxy }
 
     init(_ model: LocationModel, index: Int, parts: PlanParts) throws {
+        var model = model
+        if case .proxy(let target) = model.action, target.scheme.isGRPC { model.settings.proxy.carryCalls() }
         let settings = model.settings
         self.model = model
         self.nameBytes = Array(model.name.utf8)
@@ -103,7 +105,7 @@ final class CompiledLocation: Sendable {
         let isGRPC: Bool
         if case .proxy(let target) = model.action {
             self.target = target
-            isGRPC = target.scheme == .grpc || target.scheme == .grpcs
+            isGRPC = target.scheme.isGRPC
             self.upstreamURI = UpstreamURI(target, match: model.match)
             self.redirects = try RedirectRewriter(settings.proxy.redirects, target: target, match: model.match)
             if case .upstream(let name) = target.destination {

@@ -73,6 +73,7 @@ extension Exchange {
 
     private func answerPage(_ status: UInt16) {
         let visible = ErrorBody.visible(status)
+        if status >= 400, self.isCall { return self.failCall(self.errorStatus > 0 ? self.errorStatus : visible) }
         let closes = self.closesAfter || [400, 413, 414, 494, 495, 496, 497, 500, 501].contains(status)
         let body: ByteBuffer?
         let type: StaticString

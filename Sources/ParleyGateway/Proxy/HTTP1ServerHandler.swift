@@ -179,7 +179,6 @@ extension ScanLimits {
         self.firstBufferSize = settings.clientHeaderBufferSize
         self.largeBuffers = settings.largeHeaderBuffers
         self.largeBufferSize = settings.largeHeaderBufferSize
-        self.allowsUnderscores = settings.allowsUnderscores
-        self.ignoresInvalidNames = settings.ignoresInvalidHeaders
+        self.names = FieldNameRule(settings)
     }
 }

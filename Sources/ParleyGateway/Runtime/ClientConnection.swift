@@ -126,7 +126,8 @@ final class ClientConnection: RequestAcceptor {
         configuration.maximumAge = .milliseconds(Int64(timing.keepaliveTime))
         configuration.fields = HTTP2FieldLimits(
             section: settings.largeHeaderBuffers * settings.largeHeaderBufferSize,
-            field: settings.largeHeaderBufferSize
+            field: settings.largeHeaderBufferSize,
+            names: FieldNameRule(settings)
         )
         let handler = HTTP2ServerHandler(acceptor: self, configuration: configuration)
         self.onDrain { [unowned handler] in handler.drain() }

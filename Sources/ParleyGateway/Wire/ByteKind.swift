@@ -8,8 +8,6 @@ struct ByteKind: OptionSet, Sendable {
     static let method = ByteKind(rawValue: 2)
     /// 0x00–0x1F and 0x7F.
     static let control = ByteKind(rawValue: 4)
-    /// The rest of what RFC 9110 allows in a name: nginx calls these invalid and drops the field.
-    static let oddName = ByteKind(rawValue: 8)
     static let hex = ByteKind(rawValue: 16)
     static let digit = ByteKind(rawValue: 32)
 
@@ -22,7 +20,6 @@ struct ByteKind: OptionSet, Sendable {
         if isUpper || isLower || isDigit || scalar == UInt8(ascii: "-") { kind.insert(.plainName) }
         if isUpper || scalar == UInt8(ascii: "_") || scalar == UInt8(ascii: "-") { kind.insert(.method) }
         if scalar < 0x20 || scalar == 0x7F { kind.insert(.control) }
-        if "!#$%&'*+.^_`|~".utf8.contains(scalar) { kind.insert(.oddName) }
         if isDigit || (65...70).contains(scalar) || (97...102).contains(scalar) { kind.insert(.hex) }
         if isDigit { kind.insert(.digit) }
         return kind.rawValue

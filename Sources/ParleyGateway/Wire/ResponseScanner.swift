@@ -23,8 +23,7 @@ package struct ResponseScanner {
     package init(maxSize: Int) {
         self.maxSize = maxSize
         var limits = ScanLimits()
-        limits.allowsUnderscores = true
-        limits.ignoresInvalidNames = false
+        limits.names = .answers
         self.limits = limits
     }
 
