@@ -20,7 +20,7 @@ enum Console {
         }
     }
 
-    /// Prints what a server says on its way. Nobody may be there to read it (a full disk, a pipe whose reader has gone):
+    /// Prints what a server says on its way. Nobody may be able to read it (a full disk, a pipe without a reader):
     /// the server goes on.
     static func note(_ text: String) {
         try? FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))

@@ -5,27 +5,6 @@ import Testing
 
 extension ChaosTests {
     @Suite struct Certificates {
-        /// `number.pem` and `number.key`, for a name that has the number in it.
-        private static func make(_ number: Int, in folder: ChaosFolder) async throws {
-            let answer = try await Subprocess.run(
-                "/usr/bin/env",
-                [
-                    "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-days", "30", "-subj", "/CN=certificate-\(number)", "-addext", "subjectAltName=DNS:localhost",
-                    "-keyout", folder.file("\(number).key"), "-out", folder.file("\(number).pem"),
-                ]
-            )
-            guard answer.status == 0 else { throw TestSupportError(answer.error) }
-        }
-
-        /// The new pair takes the place of the old one, each file at once.
-        private static func show(_ number: Int, in folder: ChaosFolder) throws {
-            for kind in ["key", "pem"] {
-                let text = try String(contentsOfFile: folder.file("\(number).\(kind)"), encoding: .utf8)
-                try folder.write(text, to: "server.\(kind)")
-            }
-        }
-
         private func curl(_ gateway: ChaosGateway, _ options: [String], _ path: String) async throws -> String {
             let answer = try await Subprocess.run(
                 "/usr/bin/env",
@@ -38,8 +17,8 @@ extension ChaosTests {
 
         @Test func newOnesAreShownUnderLoadAndNoRequestFails() async throws {
             let folder = try ChaosFolder()
-            for number in 0..<4 { try await Self.make(number, in: folder) }
-            try Self.show(0, in: folder)
+            for number in 0..<4 { try await Certificate.make(number, in: folder) }
+            try Certificate.show(0, in: folder)
             let configuration = """
                 gateway:
                   listen: {address: "127.0.0.1:0", tls: true, http2: true}
@@ -54,7 +33,7 @@ extension ChaosTests {
                 async let first = self.curl(gateway, ["--http1.1", "--rate", "100/s"] + report, "/[1-600]")
                 async let second = self.curl(gateway, ["--http2", "--rate", "100/s"] + report, "/[1-600]")
                 for round in 1...12 {
-                    try Self.show(round % 4, in: folder)
+                    try Certificate.show(round % 4, in: folder)
                     try await gateway.reload(configuration)
                     let seen = try await self.curl(gateway, ["--verbose"], "/new")
                     #expect(seen.contains("CN=certificate-\(round % 4)"), "round \(round): \(seen)")

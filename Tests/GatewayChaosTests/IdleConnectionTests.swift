@@ -28,7 +28,7 @@ extension ChaosTests {
                 #expect(areThere)
                 let silent = Double(try gateway.residentKilobytes - memory) / Double(count)
                 // All at once, so that all are under way together.
-                for client in clients { try client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n") }
+                for client in clients { try client.send("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") }
                 for client in clients { #expect(try client.answer().text == "here") }
                 let kept = Double(try gateway.residentKilobytes - memory) / Double(count)
                 print("\(count) idle connections: \(silent) KB each before a request, \(kept) KB after one")
@@ -49,7 +49,7 @@ extension ChaosTests {
                 let isFull = try await isEventually { try gateway.descriptors >= 199 }
                 #expect(isFull)
                 for client in clients.prefix(50) { #expect(try client.get("/").text == "here") }
-                for client in clients { try client.send("GET / HTTP/1.1\r\nHost: shop\r\n\r\n") }
+                for client in clients { try client.send("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") }
                 clients.removeFirst(300)
                 for client in clients { #expect(try client.answer().text == "here") }
                 clients = []

@@ -9,7 +9,7 @@ extension ChaosTests {
             let servers = ports.map { "\"127.0.0.1:\($0)\"" }.joined(separator: ", ")
             return """
                 gateway:
-                  listen: [{address: "127.0.0.1:0", http2: true}\(more)]
+                  listen: ["127.0.0.1:0"\(more)]
                   keepalive_requests: 1000000
                   upstreams:
                     shop: [\(servers)]
@@ -25,19 +25,33 @@ extension ChaosTests {
             let services = [try FaultyUpstream(name: "first"), try FaultyUpstream(name: "second")]
             defer { for service in services { service.stop() } }
             let choices = [[0, 1], [1], [1, 0], [0]].map { $0.map { services[$0].port } }
-            try await ChaosGateway.with(Self.configuration(choices[0], number: 0)) { gateway in
+            let folder = try ChaosFolder()
+            try await Certificate.make(0, in: folder)
+            try Certificate.show(0, in: folder)
+            let secure = try Listener.freePort()
+            func configuration(_ ports: [Int], number: Int) -> String {
+                Self.configuration(
+                    ports,
+                    number: number,
+                    more: ", {address: \"127.0.0.1:\(secure)\", tls: true, http2: true}"
+                ) + """
+
+                      tls: {certificate: \(folder.file("server.pem")), key: \(folder.file("server.key"))}
+                    """
+            }
+            try await ChaosGateway.with(configuration(choices[0], number: 0), folder: folder) { gateway in
                 for _ in 0..<20 { #expect(try Client.get("/", at: gateway.port).status == 200) }
-                try await gateway.reload(Self.configuration(choices[1], number: 1))
+                try await gateway.reload(configuration(choices[1], number: 1))
                 let (descriptors, memory) = (try gateway.descriptors, try gateway.residentKilobytes)
                 let load = Load(gateway.port, clients: 3)
                 let fresh = Load(gateway.port, clients: 1, fresh: true)
-                async let second = self.http2(gateway, until: 103)
+                async let second = self.http2(gateway, secure, until: 103)
                 for number in 2...101 {
-                    try await gateway.reload(Self.configuration(choices[number % 4], number: number))
+                    try await gateway.reload(configuration(choices[number % 4], number: number))
                     #expect(try Client.get("/only/\(number)", at: gateway.port).text == "\(number)")
                 }
                 #expect(try gateway.generation == 102)
-                try await gateway.reload(Self.configuration(choices[0], number: 102))
+                try await gateway.reload(configuration(choices[0], number: 102))
                 let (kept, renewed, codes) = (try await load.stop(), try await fresh.stop(), try await second)
                 #expect(kept.failed == 0, "\(kept.failures)")
                 #expect(renewed.failed == 0, "\(renewed.failures)")
@@ -57,15 +71,15 @@ extension ChaosTests {
         }
 
         /// Requests over one connection of HTTP/2 after the other, until the gateway has this configuration.
-        private func http2(_ gateway: ChaosGateway, until generation: Int) async throws -> [String: Int] {
+        private func http2(_ gateway: ChaosGateway, _ port: Int, until generation: Int) async throws -> [String: Int] {
             var codes: [String: Int] = [:]
             while try gateway.generation < generation {
                 let answer = try await Subprocess.run(
                     "/usr/bin/env",
                     [
-                        "curl", "--silent", "--http2-prior-knowledge", "--parallel", "--parallel-max", "10",
-                        "--output", "/dev/null", "--write-out", "%{http_code} %{http_version}\\n", "--max-time", "30",
-                        "http://127.0.0.1:\(gateway.port)/[1-200]",
+                        "curl", "--silent", "--show-error", "--insecure", "--http2", "--output", "/dev/null",
+                        "--write-out", "%{http_code} %{http_version}\\n", "--max-time", "30",
+                        "https://localhost:\(port)/[1-500]",
                     ]
                 )
                 #expect(answer.status == 0, "\(answer.error)")

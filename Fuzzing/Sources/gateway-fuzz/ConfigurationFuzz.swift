@@ -24,8 +24,8 @@ enum ConfigurationFuzz {
         }
         promise(model.servers.allSatisfy { !$0.listens.isEmpty && !$0.names.isEmpty }, "a server without a socket")
         self.compile(model)
-        // YAML has text alone.
-        guard String(validating: bytes, as: UTF8.self) != nil else { return }
+        // YAML has text alone, and there has to be a server in it.
+        guard String(validating: bytes, as: UTF8.self) != nil, !model.servers.isEmpty else { return }
         let text: String
         do {
             text = try GatewayYAML.write(model)

@@ -126,9 +126,12 @@ enum RoutingFuzz {
 
     /// As the system reads addresses.
     private static func address(_ bytes: [UInt8]) {
-        guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else { return }
-        var four = in_addr()
-        var six = in6_addr()
+        // Zones are passed over here, and none of the system's business.
+        guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0), !text.contains("%") else {
+            return
+        }
+        var four = [UInt8](repeating: 0, count: 4)
+        var six = [UInt8](repeating: 0, count: 16)
         let isAddress = inet_pton(AF_INET, text, &four) == 1 || inet_pton(AF_INET6, text, &six) == 1
         promise((IPAddress(text) != nil) == isAddress, "\(text) is an address for one only")
     }

@@ -97,6 +97,7 @@ final class ChaosGateway: Sendable {
 
     func status() throws -> [String: Any] {
         let answer = try Client.get("/status", at: self.admin)
+        guard answer.status == 200 else { throw TestSupportError("/status: \(answer.status) \(answer.text)") }
         return try #require(try JSONSerialization.jsonObject(with: Data(answer.body)) as? [String: Any])
     }
 
@@ -134,7 +135,8 @@ final class ChaosGateway: Sendable {
     /// Nothing that the test has opened is still open.
     func returns(to descriptors: Int) async throws {
         let hasReturned = try await isEventually { try self.descriptors <= descriptors }
-        #expect(hasReturned, "\(try self.descriptors) descriptors, \(descriptors) before")
+        let now = try self.descriptors
+        #expect(hasReturned, "\(now) descriptors, \(descriptors) before")
     }
 }
 

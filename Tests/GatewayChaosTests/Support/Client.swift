@@ -48,7 +48,7 @@ final class Client {
     }
 
     func get(_ path: String, closing: Bool = false) throws -> Answer {
-        try self.send("GET \(path) HTTP/1.1\r\nHost: shop\r\n" + (closing ? "Connection: close\r\n\r\n" : "\r\n"))
+        try self.send("GET \(path) HTTP/1.1\r\nHost: 127.0.0.1\r\n" + (closing ? "Connection: close\r\n\r\n" : "\r\n"))
         return try self.answer()
     }
 
@@ -58,7 +58,7 @@ final class Client {
         var sent = 0
         while sent < bytes.count {
             let count = bytes[sent...].withUnsafeBytes {
-                Foundation.send(self.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+                Foundation.send(self.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
             guard count > 0 else { throw TestSupportError("send: \(errno)") }
             sent += count

@@ -112,7 +112,7 @@ final class FaultyUpstream: Sendable {
 
     private func send(_ client: Int32, _ text: String) -> Bool {
         let bytes = Array(text.utf8)
-        return Foundation.send(client, bytes, bytes.count, Int32(MSG_NOSIGNAL.rawValue)) == bytes.count
+        return Foundation.send(client, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count
     }
 
     /// The next close tells the other side that something broke.
