@@ -550,6 +550,12 @@ let package = Package(
             dependencies: ["parley", "ParleyCore", "ProcessTestSupport"],
             swiftSettings: settings
         ),
+        // The gateway as a process while everything around it breaks: instances, clients, disks, configurations.
+        .testTarget(
+            name: "GatewayChaosTests",
+            dependencies: ["parley", "ParleyCore", "ProcessTestSupport"],
+            swiftSettings: settings
+        ),
         // The README's example, compiled and run.
         .testTarget(
             name: "DocumentationTests",

@@ -53,7 +53,7 @@ final class PlanCompiler: Sendable {
         try await NIOThreadPool.singleton.runIfActive { try self.compileBlocking(model, after: old) }
     }
 
-    private func compileBlocking(_ model: GatewayModel, after old: GatewayPlan?) throws -> GatewayPlan {
+    func compileBlocking(_ model: GatewayModel, after old: GatewayPlan?) throws -> GatewayPlan {
         var parts = PlanParts(
             model: model,
             purpose: self.purpose,

@@ -84,6 +84,8 @@ package struct RequestScanner {
             } else {
                 switch FieldLine.read(bytes, from: self.lineStart, to: end, limits: self.limits) {
                 case .end:
+                    // nginx wants room for the empty line, too.
+                    guard self.allowance.take(end + 1 - self.lineStart) else { throw .headTooLarge }
                     try self.finish(bytes)
                     return end + 1
                 case .invalid(let reason):

@@ -76,6 +76,8 @@ struct GatewayRun: AsyncParsableCommand {
     }
 
     func run() async throws {
+        // A log that reaches the limit of a file's size is a write that fails, and not the end of the gateway.
+        signal(SIGXFSZ, SIG_IGN)
         try await Console.reporting {
             let source = self.source.source
             var logger = Console.logger
@@ -140,9 +142,9 @@ struct GatewayRun: AsyncParsableCommand {
 
     private static func announce(_ address: String, _ what: String, _ asJSON: Bool) {
         if asJSON {
-            try? Console.json([what: address], isPretty: false)
+            if let line = try? Console.encoded([what: address], isPretty: false) { Console.note(line) }
         } else {
-            Console.out(what == "admin" ? "admin API on \(address)" : "listening on \(address)")
+            Console.note(what == "admin" ? "admin API on \(address)" : "listening on \(address)")
         }
     }
 }
