@@ -2,23 +2,26 @@ internal import NIOCore
 internal import ParleyCore
 
 extension Exchange {
-    /// The content is with an upstream.
+    /// The content is with an upstream that variables name.
     func forward(to target: ProxyTarget, _ location: CompiledLocation) {
+        guard case .template(let template) = target.destination else {
+            return self.fail(502, .noneHealthy, "no upstream")
+        }
+        let name = template.evaluated(in: self)
+        guard let upstream = self.worker.upstream(named: String(buffer: name), in: self.plan) else {
+            self.proxyHost = name
+            return self.fail(502, .noneHealthy, "no upstream \"\(String(buffer: name))\", and it is no address")
+        }
+        self.forward(to: upstream, name, location)
+    }
+
+    /// The content is with this upstream.
+    func forward(to upstream: Upstream, _ proxyHost: ByteBuffer, _ location: CompiledLocation) {
         // An error page may go to another upstream, whose peers are others.
         self.giveCircuit()
         self.tried = PeerSet()
-        if let upstream = location.upstream {
-            self.upstream = upstream
-            self.proxyHost = ByteBuffer(string: target.host)
-        } else if case .template(let template) = target.destination {
-            let name = template.evaluated(in: self)
-            self.proxyHost = name
-            guard let upstream = self.worker.upstream(named: String(buffer: name), in: self.plan) else {
-                return self.fail(502, .noneHealthy, "no upstream \"\(String(buffer: name))\", and it is no address")
-            }
-            self.upstream = upstream
-        }
-        guard let upstream = self.upstream else { return self.fail(502, .noneHealthy, "no upstream") }
+        self.upstream = upstream
+        self.proxyHost = proxyHost
         guard self.beginDeadline(location) else { return }
         if let circuit = upstream.group.circuit {
             guard circuit.take(.request) else {
@@ -161,7 +164,8 @@ extension Exchange {
             }
         }
         self.attempts[self.attempts.count - 1].sent = now
-        self.timer.set(milliseconds: stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout)
+        let milliseconds = stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout
+        self.timer.set(now + .milliseconds(Int64(milliseconds)))
     }
 
     private func askClientForBody() {
