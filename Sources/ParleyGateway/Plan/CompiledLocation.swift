@@ -59,6 +59,10 @@ final class CompiledLocation: Sendable {
     let timing: ClientTiming
     /// Whether the length of a body is told in the usual way; not when a rule sets it, or no body is passed on.
     let writesLength: Bool
+    /// Neither an address nor credentials are asked for.
+    let isOpen: Bool
+    /// What `$proxy_host` is, unless variables name the upstream.
+    let proxyHost: ByteBuffer
 
     var settings: LocationSettings { self.model.settings }
     var proxy: ProxySettings { self.model.settings.proxy }
@@ -98,12 +102,12 @@ final class CompiledLocation: Sendable {
         }
         self.cors = try settings.cors.map { try CORSPolicy($0) }
         self.compression = settings.compression.map { CompressionPolicy($0) }
-        self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0, settings) }
         let cookies = try CookieRewriter(domains: settings.proxy.cookieDomains, paths: settings.proxy.cookiePaths)
         self.cookies = cookies.isEmpty ? nil : cookies
         self.authenticators = parts.authenticators(settings)
         let isGRPC: Bool
         if case .proxy(let target) = model.action {
+            self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0, settings) }
             self.target = target
             isGRPC = target.scheme.isGRPC
             self.upstreamURI = UpstreamURI(target, match: model.match)
@@ -114,6 +118,7 @@ final class CompiledLocation: Sendable {
                 self.upstream = nil
             }
         } else {
+            self.idempotency = nil
             self.target = nil
             self.upstreamURI = nil
             self.redirects = nil
@@ -144,6 +149,8 @@ final class CompiledLocation: Sendable {
             keepaliveTime: settings.keepaliveTime,
             ignoresAbort: settings.proxy.ignoresClientAbort
         )
+        self.isOpen = self.access.isEmpty && self.authenticators.isEmpty
+        self.proxyHost = ByteBuffer(string: self.target?.host ?? "")
         self.writesLength =
             settings.proxy.passesRequestBody
             && !settings.proxy.setFields.contains { $0.name.lowercased() == "content-length" }
