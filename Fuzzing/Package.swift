@@ -2,10 +2,20 @@
 // A package of its own, built with libFuzzer's instrumentation. `dev/fuzz` builds and runs it.
 import PackageDescription
 
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6), .enableUpcomingFeature("MemberImportVisibility"),
+    // libFuzzer brings main().
+    .unsafeFlags(["-parse-as-library"]),
+]
+
 let package = Package(
     name: "parley-fuzzing",
     platforms: [.macOS(.v15)],
-    dependencies: [.package(name: "parley", path: "..")],
+    dependencies: [
+        .package(name: "parley", path: ".."),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    ],
     targets: [
         .executableTarget(
             name: "dns-fuzz",
@@ -14,11 +24,18 @@ let package = Package(
                 .product(name: "ParleyDiscovery", package: "parley"),
                 .product(name: "ParleyRegistry", package: "parley"),
             ],
-            swiftSettings: [
-                .swiftLanguageMode(.v6), .enableUpcomingFeature("MemberImportVisibility"),
-                // libFuzzer brings main().
-                .unsafeFlags(["-parse-as-library"]),
-            ]
-        )
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "gateway-fuzz",
+            dependencies: [
+                .product(name: "ParleyCore", package: "parley"),
+                .product(name: "ParleyGateway", package: "parley"),
+                .product(name: "ParleyOps", package: "parley"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
     ]
 )

@@ -26,6 +26,7 @@ public final class RawServer: Sendable {
 
     private struct State {
         var connections = 0
+        var open = 0
         var requests: [String] = []
         var received: [UInt8] = []
     }
@@ -37,6 +38,8 @@ public final class RawServer: Sendable {
     private init(_ behaviour: Behaviour) { self.behaviour = behaviour }
 
     public var connections: Int { self.state.withLock { $0.connections } }
+    /// Those that nobody has closed yet.
+    public var openConnections: Int { self.state.withLock { $0.open } }
     /// The head of every request, with the first bytes that came along.
     public var requests: [String] { self.state.withLock { $0.requests } }
     public var received: [UInt8] { self.state.withLock { $0.received } }
@@ -85,10 +88,18 @@ public final class RawServer: Sendable {
     }
 
     fileprivate func accepted() -> Action {
-        self.state.withLock { $0.connections += 1 }
+        self.state.withLock { state in
+            state.connections += 1
+            state.open += 1
+        }
         self.changed.ring()
         if case .closeAfterAccept = self.behaviour { return .close }
         return .nothing
+    }
+
+    fileprivate func closed() {
+        self.state.withLock { $0.open -= 1 }
+        self.changed.ring()
     }
 
     fileprivate func read(_ bytes: [UInt8]) {
@@ -122,6 +133,8 @@ public final class RawServer: Sendable {
         init(_ server: RawServer) { self.server = server }
 
         func channelActive(context: ChannelHandlerContext) { self.run(self.server.accepted(), context) }
+
+        func channelInactive(context: ChannelHandlerContext) { self.server.closed() }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             let bytes = Array(self.unwrapInboundIn(data).readableBytesView)

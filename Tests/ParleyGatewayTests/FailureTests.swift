@@ -193,7 +193,7 @@ internal import Testing
         ("GET /api/%69nternal HTTP/1.1\r\n", 403, "client_not_allowed"),
         ("GET /api/v1/users/../../internal HTTP/1.1\r\n", 400, "bad_path"),
         ("GET /api/v1/users/%2e%2e/x HTTP/1.1\r\n", 400, "bad_path"),
-        ("GET /api/v1/users/%00 HTTP/1.1\r\n", 400, "bad_path"), ("OPTIONS * HTTP/1.1\r\n", 400, "bad_path"),
+        ("GET /api/v1/users/%00 HTTP/1.1\r\n", 400, "bad_path"), ("OPTIONS * HTTP/1.1\r\n", 400, "malformed_request"),
         ("TRACE /api/v1/users HTTP/1.1\r\n", 405, "method_not_allowed"),
         ("POST /health HTTP/1.1\r\nContent-Length: 0\r\n", 405, "method_not_allowed"),
         ("POST /api/v1/users HTTP/1.1\r\nContent-Length: 1001\r\n", 413, "body_too_large"),

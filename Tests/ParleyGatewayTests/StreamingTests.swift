@@ -3,11 +3,10 @@ internal import HTTPTestSupport
 internal import NIOCore
 internal import NIOHTTP1
 internal import ParleyCore
+internal import ParleyGateway
 internal import ParleyHTTPServer
 internal import Synchronization
 internal import Testing
-
-@testable internal import ParleyGateway
 
 @Suite(.timeLimit(.minutes(1))) struct StreamingTests {
     private static let chunk = 65_536
@@ -173,50 +172,6 @@ internal import Testing
                 #expect(order.count == 20 && order == order.sorted())
             }
         }
-    }
-}
-
-@Suite(.timeLimit(.minutes(1))) struct BodyPipeTests {
-    @Test func holdsOneBufferAtATime() async throws {
-        let pipe = BodyPipe(time: SystemTimeSource())
-        #expect(await pipe.send(ByteBuffer(string: "a")))
-        #expect(!pipe.isBegun)
-        await withTaskGroup(of: Bool.self) { group in
-            group.addTask { await pipe.send(ByteBuffer(string: "b")) }
-            group.cancelAll()
-            #expect(await group.next() == false)
-        }
-        var iterator = pipe.makeAsyncIterator()
-        #expect(try await iterator.next() == ByteBuffer(string: "a"))
-        #expect(pipe.isBegun)
-        pipe.finish(.success(()))
-        #expect(try await iterator.next() == nil)
-    }
-
-    @Test func whatWasSentComesBeforeTheEnd() async throws {
-        struct Broken: Error {}
-        let pipe = BodyPipe(time: SystemTimeSource())
-        _ = await pipe.send(ByteBuffer(string: "a"))
-        pipe.finish(.failure(Broken()))
-        pipe.finish(.success(()))
-        var iterator = pipe.makeAsyncIterator()
-        #expect(try await iterator.next() == ByteBuffer(string: "a"))
-        await #expect(throws: Broken.self) { try await iterator.next() }
-    }
-
-    @Test func closingFreesBothEnds() async throws {
-        let pipe = BodyPipe(time: SystemTimeSource())
-        _ = await pipe.send(ByteBuffer(string: "a"))
-        await withTaskGroup(of: Bool.self) { group in
-            group.addTask { await pipe.send(ByteBuffer(string: "b")) }
-            group.addTask {
-                pipe.close()
-                return false
-            }
-            for await accepted in group { #expect(!accepted) }
-        }
-        var iterator = pipe.makeAsyncIterator()
-        #expect(try await iterator.next() == nil)
     }
 }
 

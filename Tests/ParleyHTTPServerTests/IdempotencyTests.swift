@@ -191,9 +191,9 @@ private final class Shop: Sendable {
         _ store: InMemoryIdempotencyStore,
         _ number: Int,
         at now: Duration
-    ) async throws -> IdempotencyClaim {
+    ) throws -> IdempotencyClaim {
         let moment = self.start + now
-        return try await store.begin(
+        return try store.begin(
             self.key(number),
             fingerprint: "f",
             now: moment,
@@ -205,53 +205,53 @@ private final class Shop: Sendable {
         if case .begun(let token) = claim { token } else { nil }
     }
 
-    @Test func aLeaseAndAnAnswerEnd() async throws {
+    @Test func aLeaseAndAnAnswerEnd() throws {
         let store = InMemoryIdempotencyStore()
-        let old = try #require(self.token(try await self.begin(store, 1, at: .zero)))
+        let old = try #require(self.token(try self.begin(store, 1, at: .zero)))
         #expect(
-            try await self.begin(store, 1, at: .seconds(9))
+            try self.begin(store, 1, at: .seconds(9))
                 == .running(fingerprint: "f", until: self.start + .seconds(10))
         )
-        let new = try #require(self.token(try await self.begin(store, 1, at: .seconds(10))))
+        let new = try #require(self.token(try self.begin(store, 1, at: .seconds(10))))
         // The one that was given up for lost comes back late.
-        try await store.finish(self.key(1), token: old, answer: self.answer, until: self.start + .seconds(90))
-        try await store.release(self.key(1), token: old)
-        #expect(self.token(try await self.begin(store, 1, at: .seconds(11))) == nil)
-        try await store.finish(self.key(1), token: new, answer: self.answer, until: self.start + .seconds(90))
+        store.finish(self.key(1), token: old, answer: self.answer, until: self.start + .seconds(90))
+        store.release(self.key(1), token: old)
+        #expect(self.token(try self.begin(store, 1, at: .seconds(11))) == nil)
+        store.finish(self.key(1), token: new, answer: self.answer, until: self.start + .seconds(90))
         // An answer cannot be taken back, nor changed.
-        try await store.release(self.key(1), token: new)
-        #expect(try await self.begin(store, 1, at: .seconds(89)) == .answered(fingerprint: "f", self.answer))
-        #expect(self.token(try await self.begin(store, 1, at: .seconds(90))) != nil)
+        store.release(self.key(1), token: new)
+        #expect(try self.begin(store, 1, at: .seconds(89)) == .answered(fingerprint: "f", self.answer))
+        #expect(self.token(try self.begin(store, 1, at: .seconds(90))) != nil)
     }
 
-    @Test func theOldestAnswersGoWhenThereIsNoRoomAndWhatRunsStays() async throws {
+    @Test func theOldestAnswersGoWhenThereIsNoRoomAndWhatRunsStays() throws {
         let store = InMemoryIdempotencyStore(maxEntries: 100)
-        _ = try await self.begin(store, 0, at: .zero)
+        _ = try self.begin(store, 0, at: .zero)
         for number in 1..<1_000 {
-            let token = try #require(self.token(try await self.begin(store, number, at: .milliseconds(number))))
+            let token = try #require(self.token(try self.begin(store, number, at: .milliseconds(number))))
             let until = self.start + .seconds(900) + .milliseconds(number)
-            try await store.finish(self.key(number), token: token, answer: self.answer, until: until)
+            store.finish(self.key(number), token: token, answer: self.answer, until: until)
             #expect(store.count <= 100)
         }
-        #expect(self.token(try await self.begin(store, 0, at: .seconds(1))) == nil)
-        #expect(self.token(try await self.begin(store, 999, at: .seconds(1))) == nil)
-        #expect(self.token(try await self.begin(store, 1, at: .seconds(1))) != nil)
+        #expect(self.token(try self.begin(store, 0, at: .seconds(1))) == nil)
+        #expect(self.token(try self.begin(store, 999, at: .seconds(1))) == nil)
+        #expect(self.token(try self.begin(store, 1, at: .seconds(1))) != nil)
     }
 
-    @Test func theBytesAreLimitedToo() async throws {
+    @Test func theBytesAreLimitedToo() throws {
         let store = InMemoryIdempotencyStore(maxEntries: 1_000, maxBytes: 1_000)
         for number in 0..<50 {
-            let token = try #require(self.token(try await self.begin(store, number, at: .zero)))
+            let token = try #require(self.token(try self.begin(store, number, at: .zero)))
             let until = self.start + .seconds(number + 20)
-            try await store.finish(self.key(number), token: token, answer: self.answer, until: until)
+            store.finish(self.key(number), token: token, answer: self.answer, until: until)
             #expect(store.count <= 10)
         }
     }
 
-    @Test func whenOnlyWorkIsUnderWayTheNextIsRefused() async throws {
+    @Test func whenOnlyWorkIsUnderWayTheNextIsRefused() throws {
         let store = InMemoryIdempotencyStore(maxEntries: 3)
-        for number in 0..<3 { _ = try await self.begin(store, number, at: .zero) }
-        await #expect(throws: ProblemError.self) { _ = try await self.begin(store, 3, at: .zero) }
-        #expect(self.token(try await self.begin(store, 3, at: .seconds(10))) != nil)
+        for number in 0..<3 { _ = try self.begin(store, number, at: .zero) }
+        #expect(throws: ProblemError.self) { _ = try self.begin(store, 3, at: .zero) }
+        #expect(self.token(try self.begin(store, 3, at: .seconds(10))) != nil)
     }
 }

@@ -36,10 +36,13 @@ extension RealTime {
                         }
                     }
                     group.addTask {
-                        _ = try await transport.drain("g") { delivery in
-                            received.add(delivery.message.id)
-                        } until: { _ in
-                            false
+                        // What is killed while it subscribes subscribes again.
+                        try await Self.retrying {
+                            _ = try await transport.drain("g") { delivery in
+                                received.add(delivery.message.id)
+                            } until: { _ in
+                                false
+                            }
                         }
                     }
                     try await group.next()

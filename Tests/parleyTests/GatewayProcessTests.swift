@@ -92,7 +92,7 @@ import Testing
 
     /// Load balancers see red while requests are still answered.
     @Test func readinessIsRedBeforeTheSocketsClose() async throws {
-        try await self.withGateway(Self.configuration(0), ["--drain-delay", "1.5"]) { running in
+        try await self.withGateway(Self.configuration(0), ["--drain-delay", "5"]) { running in
             #expect(try self.get("/health/ready", at: running.admin).hasPrefix("HTTP/1.1 200"))
             running.process.signal(SIGTERM)
             try await self.eventually { try self.get("/health/ready", at: running.admin).hasPrefix("HTTP/1.1 503") }

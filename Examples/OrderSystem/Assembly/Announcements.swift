@@ -14,6 +14,7 @@ final class Announcements: Sendable {
     private struct Addresses {
         var http: [ServiceKind: Endpoint] = [:]
         var grpc: [ServiceKind: Endpoint] = [:]
+        var tls: Endpoint?
         var registry: Endpoint?
         var dns: Endpoint?
     }
@@ -32,6 +33,14 @@ final class Announcements: Sendable {
 
     func listeningForGRPC(_ kind: ServiceKind, at endpoint: Endpoint) {
         self.add { $0.grpc[kind] = endpoint }
+    }
+
+    func gatewayListening(at endpoint: Endpoint, tls: Endpoint, rpc: Endpoint) {
+        self.add { addresses in
+            addresses.http[.gateway] = endpoint
+            addresses.grpc[.gateway] = rpc
+            addresses.tls = tls
+        }
     }
 
     func registryListening(at endpoint: Endpoint) { self.add { $0.registry = endpoint } }
@@ -53,6 +62,7 @@ final class Announcements: Sendable {
     private static func json(_ addresses: Addresses) -> String {
         var named = Dictionary(uniqueKeysWithValues: addresses.http.map { ($0.rawValue, "http://\($1)") })
         for (kind, endpoint) in addresses.grpc { named["\(kind.rawValue)-grpc"] = "\(endpoint)" }
+        if let endpoint = addresses.tls { named["gateway-tls"] = "https://\(endpoint)" }
         if let endpoint = addresses.registry { named["registry"] = "http://\(endpoint)" }
         if let endpoint = addresses.dns { named["dns"] = "\(endpoint)" }
         let encoder = JSONEncoder()
@@ -66,7 +76,8 @@ final class Announcements: Sendable {
         var lines = [paint.bold("The order system is up."), ""]
         for kind in [ServiceKind.gateway] + ServiceKind.allCases.dropLast() {
             guard let endpoint = addresses.http[kind] else { continue }
-            let grpc = addresses.grpc[kind].map { "   gRPC \($0)" } ?? ""
+            var grpc = addresses.grpc[kind].map { "   gRPC \($0)" } ?? ""
+            if kind == .gateway, let tls = addresses.tls { grpc = "   https://\(tls)\(grpc)" }
             lines.append(
                 "  " + kind.rawValue.padding(toLength: 22, withPad: " ", startingAt: 0) + "http://\(endpoint)\(grpc)"
             )

@@ -34,7 +34,9 @@ struct Assembly {
         self.announcements = announcements
         let elsewhere = Set(ServiceKind.allCases).subtracting(kinds)
         self.addresses = try settings.addresses(of: elsewhere) { $0.defaultPort }
-        self.rpcAddresses = try settings.addresses(of: elsewhere) { $0.defaultGRPCPort }
+        // A gateway is told where the services answer HTTP.
+        let isGateway = kinds == [.gateway]
+        self.rpcAddresses = try settings.addresses(of: elsewhere, hasPort: !isGateway) { $0.defaultGRPCPort }
         let registry = InProcessRegistry()
         self.registrar = registry
         self.resolver = FallbackResolver([registry, self.addresses])
@@ -64,7 +66,7 @@ struct Assembly {
         case .paymentService: try await self.addPayments(port: port)
         case .orderService: try await self.addOrders(ports: ports)
         case .notificationService: try await self.addNotifications(port: port)
-        case .gateway: try self.addGateway(port: port)
+        case .gateway: try self.addGateway(ports: ports)
         }
     }
 
@@ -155,28 +157,36 @@ struct Assembly {
         )
     }
 
-    private mutating func addGateway(port: Int) throws {
+    private mutating func addGateway(ports: Ports) throws {
         func route(_ prefix: String, _ kind: ServiceKind, _ allowed: [CIDR]? = nil) -> GatewayRoute {
             GatewayRoute(prefix: prefix, service: kind.name, allowedClients: allowed)
         }
         let inside = ["10.0.0.0/8", "127.0.0.0/8", "::1/128"].compactMap { CIDR($0) }
-        let configuration = GatewayConfiguration(
+        var configuration = GatewayConfiguration(
             host: self.settings.host,
-            port: port,
+            port: ports.http,
             routes: [
                 route("/api/v1/users", .userService), route("/api/v1/products", .productService),
                 route("/api/v1/orders", .orderService), route("/api/v1/inventory", .inventoryService),
                 route("/api/v1/payments", .paymentService), route("/api/internal", .notificationService, inside),
             ]
         )
-        self.services.append(
-            try Gateway(
-                configuration: configuration,
-                resolver: self.resolver,
-                onListening: { [announcements] in announcements.listening(.gateway, at: $0) },
-                logger: self.logger(.gateway)
-            )
+        let certificate = try DevelopmentCertificate(folder: self.settings.data, hosts: [self.settings.host])
+        configuration.tls = GatewayTLS(port: ports.tls, certificate: certificate.path, key: certificate.keyPath)
+        configuration.rpc = GatewayRPC(
+            port: ports.grpc,
+            services: [
+                "users.v1.UserService": ServiceKind.userService.name,
+                "orders.v1.OrderService": ServiceKind.orderService.name,
+            ]
         )
+        let gateway = try Gateway(
+            configuration: configuration,
+            resolver: self.resolver,
+            rpcResolver: self.rpcResolver,
+            logger: self.logger(.gateway)
+        )
+        self.services += [gateway, GatewayAnnouncement(gateway: gateway, announcements: self.announcements)]
     }
 }
 
@@ -184,6 +194,24 @@ struct Assembly {
 struct Ports {
     var http: Int
     var grpc: Int
+    /// Of the gateway.
+    var tls = 0
+}
+
+/// Says where the gateway listens, once it does.
+private struct GatewayAnnouncement: Service {
+    let gateway: Gateway
+    let announcements: Announcements
+
+    func run() async throws {
+        // Who cannot listen says so itself.
+        if let http = try? await self.gateway.endpoint(), let tls = try? await self.gateway.secureEndpoint(),
+            let rpc = try? await self.gateway.rpcEndpoint()
+        {
+            self.announcements.gatewayListening(at: http, tls: tls, rpc: rpc)
+        }
+        try? await gracefulShutdown()
+    }
 }
 
 /// Says where DNS is answered, once it is.

@@ -30,9 +30,14 @@ enum ServiceKind: String, CaseIterable, ExpressibleByArgument, Sendable {
         switch self {
         case .userService: 50_051
         case .orderService: 50_052
+        // For both of them.
+        case .gateway: 9_090
         default: nil
         }
     }
+
+    /// Where the gateway speaks TLS.
+    static let defaultTLSPort = 8_443
 
     /// The environment variable that says where this service is when it runs elsewhere, as in the guide's compose file:
     /// `USER_SERVICE=user-service:50051`. For order-service that is where user-service answers gRPC; for a gateway, and

@@ -115,8 +115,13 @@ struct Settings: ParsableArguments {
     /// - Parameters:
     ///   - elsewhere: those that this process does not run itself. What it runs is in its registry, or not to be
     ///     called.
+    ///   - hasPort: Whether the environment names this port; else only its host counts.
     ///   - port: HTTP's or gRPC's.
-    func addresses(of elsewhere: Set<ServiceKind>, _ port: (ServiceKind) -> Int?) throws -> StaticResolver {
+    func addresses(
+        of elsewhere: Set<ServiceKind>,
+        hasPort: Bool = true,
+        _ port: (ServiceKind) -> Int?
+    ) throws -> StaticResolver {
         let onlyNamed = try self.chosenRegistry() != nil
         var endpoints: [ServiceName: [Endpoint]] = [:]
         for kind in elsewhere {
@@ -128,7 +133,7 @@ struct Settings: ParsableArguments {
             guard let endpoint = Endpoint(text) else {
                 throw ValidationError("\(kind.addressVariable) is '\(text)'; write host:port")
             }
-            endpoints[kind.name] = [endpoint]
+            endpoints[kind.name] = [hasPort ? endpoint : Endpoint(host: endpoint.host, port: port)]
         }
         return StaticResolver(endpoints)
     }

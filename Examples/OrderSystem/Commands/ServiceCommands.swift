@@ -53,7 +53,11 @@ struct Up: AsyncParsableCommand {
                 ? nil : self.ephemeralPorts ? (0, 0) : (8_500, 8_600)
         ) { kind in
             if self.ephemeralPorts { return Ports(http: 0, grpc: 0) }
-            return Ports(http: kind == .gateway ? self.port : kind.defaultPort, grpc: kind.defaultGRPCPort ?? 0)
+            return Ports(
+                http: kind == .gateway ? self.port : kind.defaultPort,
+                grpc: kind.defaultGRPCPort ?? 0,
+                tls: ServiceKind.defaultTLSPort
+            )
         }
     }
 }
@@ -108,7 +112,9 @@ extension SingleServiceCommand {
     func run() async throws {
         let ports = Ports(
             http: self.options.port ?? Self.kind.defaultPort,
-            grpc: try self.options.grpcPort(of: Self.kind)
+            grpc: try self.options.grpcPort(of: Self.kind),
+            // As with the other ports: who asks for a free one gets free ones.
+            tls: self.options.port == 0 ? 0 : ServiceKind.defaultTLSPort
         )
         try await Runner.run(
             settings: self.options.settings,

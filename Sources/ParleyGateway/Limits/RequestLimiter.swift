@@ -59,6 +59,11 @@ package struct RequestLimiter: Sendable {
         self.isDryRun = isDryRun
     }
 
+    /// Milliseconds that a request waits at this limit.
+    func wait(at index: Int, excess: Int64, rate: Int64) -> Int64 {
+        self.limits[index].wait(excess: excess, rate: rate)
+    }
+
     package var isEmpty: Bool { self.limits.isEmpty }
 
     /// Once for a request, before it is forwarded.

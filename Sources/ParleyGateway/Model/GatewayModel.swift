@@ -15,6 +15,8 @@ package struct GatewayModel: Sendable, Hashable {
     /// The most connections at once, clients' and upstreams' together; a client above it is closed at once.
     package var maxConnections = 65_536
     package var errorFormat = ErrorFormat.html
+    /// As whom it calls services of our own.
+    package var name = "gateway"
     /// How names in `server` and in variables are resolved anew; `nil` uses the system's resolver at the start.
     package var resolver: ResolverModel?
 

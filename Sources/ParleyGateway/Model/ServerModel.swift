@@ -97,6 +97,11 @@ package struct ConnectionSettings: Sendable, Hashable {
     package var allowsUnderscores = false
     package var ignoresInvalidHeaders = true
     package var maxConcurrentStreams = 128
+    /// How long what a client still sends is thrown away before its connection is closed.
+    package var lingerTimeout = 5_000
+    /// Refuses paths with dot segments or control characters, also encoded ones, which a service could understand
+    /// otherwise than the gateway does.
+    package var refusesMisleadingPaths = false
 
     package init() {}
 }

@@ -21,6 +21,8 @@ package struct UpstreamModel: Sendable, Hashable {
     package var name: String
     package var method = Method.roundRobin
     package var instances: Instances
+    /// What instances that are followed have beside their address: weight, `max_fails` and the like.
+    package var found = PeerModel(host: "", port: 0, name: "")
     package var keepalive = UpstreamKeepalive()
     package var outliers: OutlierRules?
     package var limits: CircuitRules?
@@ -48,6 +50,8 @@ package struct PeerModel: Sendable, Hashable {
     package var slowStart = 0
     package var isBackup = false
     package var isDown = false
+    /// The id under which the instance knows itself (decisions/0010); only then can it be asked for by it.
+    package var instanceID: String?
 
     package init(host: String, port: Int, name: String? = nil) {
         self.host = host

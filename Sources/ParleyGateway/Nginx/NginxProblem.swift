@@ -32,8 +32,10 @@ package struct NginxProblem: Error, Sendable, Hashable, CustomStringConvertible 
         self.isLate = isLate
     }
 
+    /// One line, also when a word of the file has several.
     package var description: String {
-        "\(self.place): \(self.message)" + (self.hint.map { " (\($0))" } ?? "")
+        let text = "\(self.place): \(self.message)" + (self.hint.map { " (\($0))" } ?? "")
+        return text.contains(where: \.isNewline) ? text.map { $0.isNewline ? "\\n" : String($0) }.joined() : text
     }
 }
 

@@ -31,6 +31,8 @@ final class CompiledLocation: Sendable {
     let rewrites: RewriteProgram
     let access: AccessList
     let requestLimiter: RequestLimiter
+    /// Those of them that are counted together with other gateways.
+    let sharedLimits: SharedLimits?
     let requestKeys: [Template]
     /// Their places in metrics.
     let requestZoneNumbers: [Int]
@@ -41,6 +43,7 @@ final class CompiledLocation: Sendable {
     let authenticators: Authenticators
     let cors: CORSPolicy?
     let compression: CompressionPolicy?
+    let idempotency: AnswerKeeper?
     let cookies: CookieRewriter?
     /// Sent to the upstream, in this order, before what came from the client.
     let setFields: [Field]
@@ -56,6 +59,10 @@ final class CompiledLocation: Sendable {
     let timing: ClientTiming
     /// Whether the length of a body is told in the usual way; not when a rule sets it, or no body is passed on.
     let writesLength: Bool
+    /// Neither an address nor credentials are asked for.
+    let isOpen: Bool
+    /// What `$proxy_host` is, unless variables name the upstream.
+    let proxyHost: ByteBuffer
 
     var settings: LocationSettings { self.model.settings }
     var proxy: ProxySettings { self.model.settings.proxy }
@@ -76,6 +83,7 @@ final class CompiledLocation: Sendable {
             },
             isDryRun: settings.isRequestLimitDry
         )
+        self.sharedLimits = try SharedLimits(settings, parts: parts)
         self.requestKeys = settings.requestLimits.compactMap { parts.requestKeys[$0.zone] }
         self.requestZoneNumbers = settings.requestLimits.map { use in
             parts.model.requestZones.firstIndex { $0.name == use.zone } ?? .max
@@ -99,6 +107,7 @@ final class CompiledLocation: Sendable {
         self.authenticators = parts.authenticators(settings)
         let isGRPC: Bool
         if case .proxy(let target) = model.action {
+            self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0, settings) }
             self.target = target
             isGRPC = target.scheme.isGRPC
             self.upstreamURI = UpstreamURI(target, match: model.match)
@@ -109,6 +118,7 @@ final class CompiledLocation: Sendable {
                 self.upstream = nil
             }
         } else {
+            self.idempotency = nil
             self.target = nil
             self.upstreamURI = nil
             self.redirects = nil
@@ -122,6 +132,7 @@ final class CompiledLocation: Sendable {
         for name in settings.jwt?.forwardedClaims.values.sorted() ?? [] { replaced.insert(name) }
         self.replacedFields = replaced
         var hidden = FieldNameSet(settings.proxy.hiddenFields)
+        if settings.proxy.carriesContext { hidden.insert(.xRequestID) }
         for field: KnownField in [
             .connection, .keepAlive, .transferEncoding, .proxyConnection, .upgrade, .contentLength, .xParleyInstance,
         ] {
@@ -138,6 +149,8 @@ final class CompiledLocation: Sendable {
             keepaliveTime: settings.keepaliveTime,
             ignoresAbort: settings.proxy.ignoresClientAbort
         )
+        self.isOpen = self.access.isEmpty && self.authenticators.isEmpty
+        self.proxyHost = ByteBuffer(string: self.target?.host ?? "")
         self.writesLength =
             settings.proxy.passesRequestBody
             && !settings.proxy.setFields.contains { $0.name.lowercased() == "content-length" }
@@ -151,6 +164,8 @@ final class CompiledLocation: Sendable {
         var fields: [Field] = []
         for set in proxy.setFields {
             names.insert(set.name.lowercased())
+            // Written once, with the rest of the context.
+            if proxy.carriesContext, ContextFields.isWritten(set.name) { continue }
             if !set.value.isEmpty { fields.append(Field(set.name, set.value)) }
         }
         // HTTP/2 has no such field, and a connection that is kept says nothing.
@@ -163,6 +178,9 @@ final class CompiledLocation: Sendable {
             .host, .connection, .contentLength, .transferEncoding, .keepAlive, .expect, .upgrade,
         ] {
             replaced.insert(field)
+        }
+        if proxy.carriesContext {
+            for name in ContextFields.written { replaced.insert(name) }
         }
         // gRPC's servers ask for `te: trailers`; elsewhere it is the connection's.
         if !isGRPC, proxy.version != .http2 { replaced.insert(.te) }

@@ -1,3 +1,5 @@
+package import ParleyCore
+
 /// Why a gateway cannot run with a configuration, or cannot listen.
 package struct GatewayError: Error, Sendable, CustomStringConvertible {
     package enum Code: Sendable, Hashable {
@@ -9,15 +11,21 @@ package struct GatewayError: Error, Sendable, CustomStringConvertible {
         case cannotListen
         /// A file of the configuration cannot be used.
         case unusableFile
+        /// Something behind an address does not answer as it should.
+        case unreachable
     }
 
     package var code: Code
     /// What is wrong, where, and what to do about it.
     package var message: String
+    package var cause: (any Error)?
+    /// Where it could not listen.
+    package var endpoint: Endpoint?
 
-    package init(_ code: Code, _ message: String) {
+    package init(_ code: Code, _ message: String, cause: (any Error)? = nil) {
         self.code = code
         self.message = message
+        self.cause = cause
     }
 
     package var description: String { self.message }

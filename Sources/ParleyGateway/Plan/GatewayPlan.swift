@@ -4,8 +4,8 @@ internal import ParleyCore
 /// A model, compiled: what the event loops look at for each request. Immutable, and taken or left as a whole: a request
 /// that has begun under one plan ends under it.
 final class GatewayPlan: Sendable {
-    /// One address that is listened on, with the servers that share it.
-    struct Socket: Sendable {
+    /// One address that is listened on, with the servers that share it. A class: each connection holds it.
+    final class Socket: Sendable {
         let listen: ListenModel
         let servers: [CompiledServer]
         let table: ServerTable
@@ -13,8 +13,24 @@ final class GatewayPlan: Sendable {
         let fallback: CompiledServer
         let certificates: ServerCertificates?
 
-        /// Stored: it is compared for each request.
+        /// Names it among those of its plan, and of the plans before and after. Stored, for each request compares it.
         let address: String
+
+        init(
+            listen: ListenModel,
+            servers: [CompiledServer],
+            table: ServerTable,
+            fallback: CompiledServer,
+            certificates: ServerCertificates?,
+            address: String
+        ) {
+            self.listen = listen
+            self.servers = servers
+            self.table = table
+            self.fallback = fallback
+            self.certificates = certificates
+            self.address = address
+        }
     }
 
     let model: GatewayModel
@@ -26,6 +42,7 @@ final class GatewayPlan: Sendable {
     let requestZones: [String: RequestZone]
     let connectionZones: [String: ConnectionZone]
     let keySeed: LimitKeySeed
+    let sharedServers: [String: SharedLimitServer]
     /// The access logs that it names.
     let logs: Set<Int>
 
@@ -36,6 +53,7 @@ final class GatewayPlan: Sendable {
         self.requestZones = parts.requestZones
         self.connectionZones = parts.connectionZones
         self.keySeed = parts.keySeed
+        self.sharedServers = parts.sharedServers
         var maps: [String: MapTable] = [:]
         for map in model.maps {
             maps[map.variable] = try GatewayError.placed("map $\(map.variable)") { try MapTable(map) }
@@ -87,7 +105,9 @@ final class GatewayPlan: Sendable {
         var groups: [String: [(server: CompiledServer, listen: ListenModel)]] = [:]
         for server in servers {
             for listen in server.model.listens {
-                let key = "\(listen.host):\(listen.port)"
+                // A free port is shared by those who speak the same.
+                let speaks = (listen.isTLS ? "tls" : "plain") + (listen.hasHTTP2 ? "+h2" : "")
+                let key = "\(listen.host):\(listen.port)" + (listen.port == 0 ? "/\(speaks)" : "")
                 if groups[key] == nil { order.append(key) }
                 groups[key, default: []].append((server, listen))
             }
@@ -131,10 +151,13 @@ struct PlanParts: Sendable {
     var upstreams: [String: Upstream] = [:]
     var requestZones: [String: RequestZone] = [:]
     var requestKeys: [String: Template] = [:]
+    /// By their addresses.
+    var sharedServers: [String: SharedLimitServer] = [:]
     var connectionZones: [String: ConnectionZone] = [:]
     var connectionKeys: [String: Template] = [:]
     let keySeed: LimitKeySeed
     let authenticatorStore: AuthenticatorStore
+    let answerKeepers: AnswerKeepers
     let time: any TimeSource
     /// Where each access log is written.
     var logNumbers: [String: Int] = [:]

@@ -1,3 +1,4 @@
+internal import Logging
 internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
@@ -12,30 +13,37 @@ final class PlanCompiler: Sendable {
     }
 
     private let time: any TimeSource
+    private let random: any RandomSource
+    private let logger: Logger
     private let log: AccessLogWriter
     private let accessLog: String?
     private let upstreamCertificates: UpstreamCertificates
     private let keySeed: LimitKeySeed
     private let authenticators: AuthenticatorStore
+    private let answerKeepers: AnswerKeepers
     private let purpose: Purpose
 
     init(
         purpose: Purpose = .running,
         time: any TimeSource,
         random: any RandomSource,
+        logger: Logger,
         log: AccessLogWriter,
         accessLog: String?,
-        upstreamCertificates: UpstreamCertificates
+        upstreamCertificates: UpstreamCertificates,
+        questions: OwnQuestions
     ) {
         self.purpose = purpose
         self.time = time
+        self.random = random
+        self.logger = logger
         self.log = log
         self.accessLog = accessLog
         self.upstreamCertificates = upstreamCertificates
         self.keySeed = LimitKeySeed(first: random.next(), second: random.next())
-        self.authenticators = AuthenticatorStore(time: time, random: random) { url in
-            throw GatewayError(.unusableFile, "\(url) cannot be fetched")
-        }
+        self.answerKeepers = AnswerKeepers(time: time)
+        let document = KeyDocument(questions: questions)
+        self.authenticators = AuthenticatorStore(time: time, random: random) { try await document.bytes(at: $0) }
     }
 
     /// Blocks nobody: names are resolved and files are read on threads of their own.
@@ -45,12 +53,13 @@ final class PlanCompiler: Sendable {
         try await NIOThreadPool.singleton.runIfActive { try self.compileBlocking(model, after: old) }
     }
 
-    private func compileBlocking(_ model: GatewayModel, after old: GatewayPlan?) throws -> GatewayPlan {
+    func compileBlocking(_ model: GatewayModel, after old: GatewayPlan?) throws -> GatewayPlan {
         var parts = PlanParts(
             model: model,
             purpose: self.purpose,
             keySeed: old?.keySeed ?? self.keySeed,
             authenticatorStore: self.authenticators,
+            answerKeepers: self.answerKeepers,
             time: self.time
         )
         for (index, upstream) in model.upstreams.enumerated() {
@@ -64,6 +73,11 @@ final class PlanCompiler: Sendable {
                 try kept ?? RequestZone(name: zone.name, bytes: zone.bytes, rate: zone.rate)
             }
             parts.requestKeys[zone.name] = zone.key
+            if let url = zone.shared?.url, parts.sharedServers[url] == nil {
+                parts.sharedServers[url] =
+                    try old?.sharedServers[url]
+                    ?? SharedLimitServer(url: url, logger: self.logger, time: self.time, random: self.random)
+            }
         }
         for zone in model.connectionZones {
             let kept = old?.model.connectionZones.first { $0 == zone }.flatMap { old?.connectionZones[$0.name] }
@@ -98,7 +112,10 @@ final class PlanCompiler: Sendable {
         case .fixed(let peers):
             return try Upstream(model, peers: try peers.flatMap(Self.resolved), index: index)
         case .service, .dns:
-            return try Upstream(model, peers: [], index: index)
+            // What is known stays until there is news of it.
+            let old = old?.upstreams[model.name].flatMap { $0.model.instances == model.instances ? $0 : nil }
+            let known = old?.group.states(now: MonotonicTime.milliseconds).map(\.peer) ?? []
+            return try Upstream(model, peers: old?.model.found == model.found ? known : [], index: index)
         }
     }
 

@@ -82,6 +82,16 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
         for member in self.members { member.connection.close() }
     }
 
+    /// Peers that left: their connections end with the last request on them.
+    func close(where isGone: (PeerID) -> Bool) {
+        let gone = self.members.filter { isGone($0.peer) }
+        self.members.removeAll { isGone($0.peer) }
+        for member in gone {
+            self.leaving.insert(ObjectIdentifier(member.connection))
+            member.connection.close()
+        }
+    }
+
     func connectionIsIdle(_ connection: HTTP2ClientConnection) {
         if self.isClosed { connection.close() }
     }
@@ -108,6 +118,7 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
 
 extension Exchange {
     func attemptHTTP2(_ peer: PeerID, _ upstream: Upstream, _ location: CompiledLocation) {
+        guard self.takePending(upstream) else { return self.attemptFailed(.tooManyWait) }
         self.phase = .connecting
         let token = self.generation
         let attempt = self.attempts.count

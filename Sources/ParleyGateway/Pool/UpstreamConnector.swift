@@ -4,6 +4,9 @@ internal import NIOSSL
 internal import NIOTLS
 
 extension GatewayWorker {
+    /// A body of 64 KB comes with its head in one read; beside small answers, small buffers stay.
+    private static let answerBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2_048, initial: 2_048, maximum: 131_072)
+
     /// Opens a connection to an instance. `done` is called on the event loop, once.
     func connect(
         to peer: PeerID,
@@ -53,12 +56,15 @@ extension GatewayWorker {
             done(.failure(UpstreamFailure(kind: .tls, detail: "\(error)")))
             return
         }
+        let circuit = upstream.group.circuit
+        guard circuit?.take(.connection) ?? true else { return done(.failure(.tooManyConnections)) }
         let handshake = tls.map { _ in UpstreamHandshake(eventLoop: self.eventLoop) }
         let handlers = NIOLoopBound((tls, handshake), eventLoop: self.eventLoop)
         let bound = NIOLoopBound(configure, eventLoop: self.eventLoop)
         let connected = ClientBootstrap(group: self.eventLoop)
             .connectTimeout(.milliseconds(Int64(max(1, location.proxy.connectTimeout))))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.recvAllocator, value: Self.answerBuffers)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     if case (let tls?, let handshake?) = handlers.value {
@@ -71,8 +77,10 @@ extension GatewayWorker {
         connected.assumeIsolated().whenComplete { result in
             switch result {
             case .failure(let error):
+                circuit?.give(.connection)
                 done(.failure(Self.failure(error)))
             case .success(let channel):
+                if let circuit { channel.closeFuture.whenComplete { _ in circuit.give(.connection) } }
                 guard let handshake else {
                     done(.success(channel))
                     return

@@ -44,7 +44,18 @@ enum ErrorBody {
     }
 
     /// Problem details (RFC 9457) with the request's id, so that a person can ask `explain` for the story.
-    static func problem(_ status: UInt16, code: String, detail: String, requestID: String) -> ByteBuffer {
+    ///
+    /// - Parameters:
+    ///   - path: Of the request.
+    ///   - service: Whom it was for, if that is known.
+    static func problem(
+        _ status: UInt16,
+        code: String,
+        detail: String,
+        requestID: String,
+        path: String,
+        service: String?
+    ) -> ByteBuffer {
         let text = "\(StatusLine.text(status))"
         let title = text.isEmpty ? "Error" : String(text.dropFirst(4))
         var body = ByteBuffer()
@@ -56,6 +67,12 @@ enum ErrorBody {
         body.writeJSONString(detail)
         body.writeString(",\"requestId\":")
         body.writeJSONString(requestID)
+        body.writeString(",\"instance\":")
+        body.writeJSONString(path)
+        if let service {
+            body.writeString(",\"service\":")
+            body.writeJSONString(service)
+        }
         body.writeString("}")
         return body
     }

@@ -16,8 +16,7 @@ extension Exchange {
                 return self.respond(204, text: ByteBuffer())
             }
         }
-        let isOpen = location.access.isEmpty && location.authenticators.isEmpty
-        if isOpen { return self.serve() }
+        if location.isOpen { return self.serve() }
         let address = location.access.decision(for: self.client.bytes)
         let credentials = location.authenticators.decisions(for: self.head.block)
         let decision = Satisfaction.decide(
@@ -68,6 +67,8 @@ extension Exchange {
     /// The content: what the location is there for.
     func serve() {
         guard let location = self.location else { return }
+        if let keeper = location.idempotency, self.keyed == nil, !self.findKey(keeper) { return }
+        if let upstream = location.upstream { return self.forward(to: upstream, location.proxyHost, location) }
         switch location.model.action {
         case .notFound:
             self.fail(self.notFoundStatus, .noRoute, "nothing is served here")
@@ -78,11 +79,18 @@ extension Exchange {
     }
 
     private func reportHealth() {
+        guard self.head.method == .get || self.head.method == .head else {
+            return self.fail(405, .clientProtocolError, "\(self.head.method) is not for a question of health")
+        }
+        var question = GatewayHealth.Question.whole
+        let path = self.rewriteState.path.readableBytesView
+        if path.suffix(5).elementsEqual("/live".utf8) { question = .live }
+        if path.suffix(6).elementsEqual("/ready".utf8) { question = .ready }
         self.phase = .authorizing
         let token = self.generation
         let exchange = NIOLoopBound(self, eventLoop: self.loop)
-        let report = self.worker.shared.healthReport
-        self.loop.makeFutureWithTask { await report() }.whenSuccess { status, body in
+        let health = self.worker.shared.health
+        self.loop.makeFutureWithTask { [question] in await health.answer(question) }.whenSuccess { status, body in
             let exchange = exchange.value
             guard exchange.generation == token, exchange.phase == .authorizing else { return }
             exchange.phase = .routing

@@ -8,6 +8,7 @@ extension Exchange {
     func fail(_ status: UInt16, _ flags: ResponseFlags, _ why: @autoclosure () -> String) {
         self.flags.formUnion(flags)
         if self.why.isEmpty { self.why = why() }
+        self.dropKey()
         if self.status == 0 || self.status < 400 { self.status = ErrorBody.visible(status) }
         if !self.isErrorPage, let location,
             let page = location.settings.errorPages.first(where: {
@@ -78,15 +79,7 @@ extension Exchange {
         let type: StaticString
         if self.plan.model.errorFormat == .problem {
             type = "application/problem+json"
-            body =
-                status < 400
-                ? nil
-                : ErrorBody.problem(
-                    visible,
-                    code: self.flags.isEmpty ? "error" : self.flags.text.lowercased(),
-                    detail: self.why,
-                    requestID: self.ensureRequestID().text
-                )
+            body = status < 400 ? nil : self.problemBody(visible)
         } else {
             type = "text/html"
             body = ErrorBody.html(status, product: GatewayProduct.name(self.location?.settings.showsVersion ?? true))
@@ -119,7 +112,6 @@ extension Exchange {
     }
 
     private func answer(_ status: UInt16, type: StaticString?, body: ByteBuffer, closes: Bool) {
-        guard let stream = self.stream else { return }
         let status = self.errorStatus > 0 ? self.errorStatus : status
         self.status = status
         self.isOwnAnswer = true
@@ -134,7 +126,7 @@ extension Exchange {
             } else {
                 head.block.append("Content-Type", self.typeOfPath, .contentType)
             }
-            head.block.append("Content-Length", "\(body.readableBytes)", .contentLength)
+            head.block.append("Content-Length", Int64(body.readableBytes), .contentLength)
             head.framing = .length(Int64(body.readableBytes))
         }
         if let location = self.redirectLocation {
@@ -147,12 +139,20 @@ extension Exchange {
         if let challenge = self.challenge, status == 401 {
             head.block.append(name: "WWW-Authenticate".utf8, value: challenge, known: .wwwAuthenticate)
         }
+        self.appendProblemFields(to: &head.block)
         self.sentFields = head.block
         self.appendAddedFields(to: &head.block, status: status)
+        self.deliver(head, hasBody ? body : ByteBuffer())
+    }
+
+    /// An answer that is there as a whole.
+    func deliver(_ head: ResponseHead, _ body: ByteBuffer) {
+        guard let stream = self.stream else { return }
+        var head = head
         if !self.corsFields.isEmpty { CORSPolicy.apply(self.corsFields, to: &head) }
         let body = self.compressed(body, &head)
         self.sentFields = head.block
-        let isEnd = self.head.method == .head || !hasBody || body.readableBytes == 0
+        let isEnd = self.head.method == .head || body.readableBytes == 0
         if !isEnd { self.bodyBytesSent = body.readableBytes }
         self.phase = .answering
         // The connection may begin its next request within the last call.
@@ -211,13 +211,12 @@ extension Exchange {
 
     /// - Parameter hidden: Of an answer that is passed on: what is taken out of it, and said by the gateway instead.
     func appendStandardFields(to block: inout FieldBlock, hidden: FieldNameSet? = nil) {
-        let settings = self.location?.settings
         if hidden?.contains(.server) ?? true {
-            block.append("Server", GatewayProduct.name(settings?.showsVersion ?? true), .server)
+            block.append("Server", GatewayProduct.name(self.location?.settings.showsVersion ?? true), .server)
         }
         if hidden?.contains(.date) ?? true { block.append(name: "Date".utf8, value: self.worker.date, known: .date) }
         if self.location?.proxy.carriesContext ?? false {
-            block.append("X-Request-ID", self.ensureRequestID().text, .xRequestID)
+            self.appendRequestID(to: &block)
         }
     }
 
@@ -248,6 +247,19 @@ extension FieldBlock {
         let start = self.bytes.readableBytes
         let nameCount = self.bytes.writeStaticString(name)
         let valueCount = self.bytes.writeStaticString(value)
+        self.fields.append(
+            Field(
+                name: ByteRange(start: start, count: nameCount),
+                value: ByteRange(start: start + nameCount, count: valueCount),
+                known: known
+            )
+        )
+    }
+
+    mutating func append(_ name: StaticString, _ value: Int64, _ known: KnownField) {
+        let start = self.bytes.readableBytes
+        let nameCount = self.bytes.writeStaticString(name)
+        let valueCount = self.bytes.writeDecimal(value)
         self.fields.append(
             Field(
                 name: ByteRange(start: start, count: nameCount),

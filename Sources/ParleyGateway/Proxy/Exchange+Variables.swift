@@ -22,6 +22,9 @@ extension Exchange {
             _ = self.rewriteState.write(variable, into: &buffer)
         case .named(let name):
             if !self.rewriteState.write(variable, into: &buffer) { self.writeMapped(name, into: &buffer) }
+        case .requestField("host") where self.head.block.first(.host) == nil:
+            // HTTP/2 has it in a place of its own.
+            buffer.writeBytes(self.head.block.view(self.head.authority))
         case .requestField(let name): self.writeField(name, of: self.head.block, into: &buffer)
         case .cookie(let name): self.writeCookie(name, into: &buffer)
         case .responseField(let name):
@@ -115,7 +118,7 @@ extension Exchange {
         for (index, note) in self.attempts.enumerated() {
             if index > 0 { buffer.writeStaticString(", ") }
             switch variable {
-            case .upstreamAddress: buffer.writeString(self.upstream?.group.model(of: note.peer)?.name ?? "-")
+            case .upstreamAddress: buffer.writeString(note.upstream.group.model(of: note.peer)?.name ?? "-")
             case .upstreamStatus: buffer.writeString(note.status > 0 ? "\(note.status)" : self.failureStatus(note))
             case .upstreamConnectTime: Self.writeSeconds(note.connected.map { $0 - note.began }, into: &buffer)
             case .upstreamHeaderTime: Self.writeSeconds(note.firstByte.map { $0 - note.began }, into: &buffer)

@@ -12,7 +12,7 @@ final class Exchange {
         case routing
         /// `limit_req` lets it wait.
         case delayed
-        /// Credentials are being looked at, off the loop.
+        /// Credentials are being looked at, or instances looked for, off the loop.
         case authorizing
         /// The body is read before an instance is chosen.
         case collecting
@@ -25,7 +25,9 @@ final class Exchange {
         case done
     }
 
-    unowned let worker: GatewayWorker
+    /// Held: to look at a reference that is not costs two atomic operations each time. ``GatewayWorker/close()`` lets
+    /// go of the exchanges that it keeps.
+    let worker: GatewayWorker
     private(set) var generation = 0
     var phase = Phase.idle
     var plan: GatewayPlan
@@ -33,6 +35,8 @@ final class Exchange {
     var stream: (any ClientStream)?
     var head = RequestHead()
     var started = NIODeadline.now()
+    /// When the last of the answer came; `nil` where that is not noted.
+    var ended: NIODeadline?
     var host = ByteBuffer()
     /// Whose request it is: of the connection, or whom a trusted proxy names.
     var client = ClientAddress()
@@ -81,17 +85,37 @@ final class Exchange {
     var isUpstreamPaused = false
     var mapDepth = 0
     var holdsCircuit = false
+    /// What is wrong, where flags and status do not say it.
+    var problem: ProblemCode?
+    var hasLookedAgain = false
+    /// The instance that the request has named, if it could.
+    var askedInstance: String?
+    /// When the whole of it has to be over.
+    var deadline: NIODeadline?
+    private(set) lazy var deadlineTimer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.deadlineReached() }
+    /// Its place among the worker's.
+    var place = 0
     var holdsRetry = false
+    var holdsPending = false
+    /// It has an `Idempotency-Key`, and may not happen twice.
+    var keyed: KeyedRequest?
+    /// Its client has gone, and its work goes on.
+    var isAlone = false
     /// Wants to know where the request would go; then it goes nowhere.
     var probe: RouteProbe?
-    private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
+    let timer: LazyTimer
 
     init(worker: GatewayWorker) {
         self.worker = worker
         self.plan = worker.plan
+        self.timer = LazyTimer(worker.eventLoop)
+        self.timer.onDeadline = { [unowned self] in self.timeIsUp() }
     }
 
     var loop: any EventLoop { self.worker.eventLoop }
+
+    /// When it began, for what counts in milliseconds.
+    var startedMilliseconds: Int64 { Int64(clamping: self.started.uptimeNanoseconds / 1_000_000) }
 
     func begin(_ head: RequestHead, stream: any ClientStream, connection: ClientConnection) {
         self.generation &+= 1
@@ -111,8 +135,10 @@ final class Exchange {
         guard self.phase != .done, self.phase != .idle else { return }
         self.phase = .done
         self.timer.clear()
+        self.clearDeadline()
         self.leasedBy?.connectionLimiter.give(&self.connectionLease)
         self.giveCircuit()
+        self.dropKey()
         self.worker.ended(self)
         self.reset()
         self.worker.takeBack(self)
@@ -123,6 +149,7 @@ final class Exchange {
         self.phase = .idle
         self.connection = nil
         self.stream = nil
+        self.ended = nil
         self.head = RequestHead()
         self.host = ByteBuffer()
         self.server = nil
@@ -165,18 +192,29 @@ final class Exchange {
         self.wantsClientBody = false
         self.upstreamHead = nil
         self.isUpstreamPaused = false
+        self.problem = nil
+        self.hasLookedAgain = false
+        self.askedInstance = nil
         self.probe = nil
     }
 
     /// The id under which its story is kept: what was sent along, if anything was.
     var recordedID: String {
-        self.requestID?.text ?? self.sentID ?? self.ensureRequestID().text
+        let keepsSent = self.plan.model.errorFormat == .problem || self.location?.proxy.carriesContext ?? false
+        if keepsSent, let id = self.clientRequestID { return self.head.block.text(id) }
+        return self.requestID?.text ?? self.sentID ?? self.ensureRequestID().text
     }
 
     /// The client's own `X-Request-ID`.
     var sentID: String? {
         guard let field = self.head.block.first(.xRequestID), !field.value.isEmpty else { return nil }
         return self.head.block.text(field.value)
+    }
+
+    func clearDeadline() {
+        guard self.deadline != nil else { return }
+        self.deadline = nil
+        self.deadlineTimer.clear()
     }
 
     private func timeIsUp() {
@@ -190,6 +228,8 @@ final class Exchange {
 
 /// What is remembered of one try at an instance, for the log and the story.
 struct AttemptNote {
+    /// Whose peer it is: an error page may lead to another upstream.
+    let upstream: Upstream
     var peer: PeerID
     var began: NIODeadline
     /// The instances as they were when this one was chosen; empty when it went well at once.

@@ -119,7 +119,7 @@ extension HTTP1ServerHandler {
     private func discard() -> Bool {
         switch self.decoder.next(&self.inbound) {
         case .more:
-            self.timer.set(milliseconds: Self.lingerMilliseconds)
+            self.timer.set(milliseconds: self.settings.lingerTimeout)
             return false
         case .data:
             return true
@@ -165,6 +165,8 @@ extension HTTP1ServerHandler {
 
     private func next() {
         self.phase = .head
+        // Held any longer, its storage could not be used for the next read; TLS would copy all of it.
+        if self.inbound.readableBytes == 0 { self.inbound = ByteBuffer() }
         if self.isDraining || self.isInputClosed, self.inbound.readableBytes == 0 {
             self.close()
         } else if self.timing.keepalive == 0 {
@@ -179,7 +181,7 @@ extension HTTP1ServerHandler {
         guard let context = self.context else { return }
         self.phase = .lingering
         self.inbound = ByteBuffer()
-        self.timer.set(milliseconds: Self.lingerMilliseconds)
+        self.timer.set(milliseconds: self.settings.lingerTimeout)
         context.close(mode: .output).assumeIsolated().whenFailure { [self] _ in self.close() }
     }
 }

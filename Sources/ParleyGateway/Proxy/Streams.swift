@@ -21,7 +21,7 @@ protocol ClientStream: AnyObject {
     /// Sends what was written now, instead of when more has come or the answer has ended.
     func flush()
     /// How long the client may take, from now on: of the request's location.
-    func apply(_ timing: ClientTiming)
+    func apply(_ timing: ClientTiming, now: NIODeadline)
 }
 
 /// What a location says about the client's connection. Milliseconds.
@@ -113,11 +113,17 @@ struct UpstreamFailure: Error, Sendable, Hashable {
     var kind: Kind
     /// For people: what was seen, for example `connection refused`.
     var detail: String
+
+    static let tooManyWait = UpstreamFailure(
+        kind: .overflow,
+        detail: "as many requests as allowed wait for a connection"
+    )
+    static let tooManyConnections = UpstreamFailure(kind: .overflow, detail: "as many connections as allowed are open")
 }
 
 extension ClientStream {
     /// HTTP/2 gathers what is written in one tick by itself.
     func flush() {}
     /// Its own limits hold for the whole connection.
-    func apply(_ timing: ClientTiming) {}
+    func apply(_ timing: ClientTiming, now: NIODeadline) {}
 }

@@ -18,6 +18,7 @@ package final class RoutePlanner: Sendable {
     ) async throws {
         let log = AccessLogWriter(logger: logger, time: time)
         let certificates = UpstreamCertificates(time: time)
+        let questions = OwnQuestions(time: time)
         let shared = GatewayShared(
             logger: logger,
             time: time,
@@ -27,15 +28,17 @@ package final class RoutePlanner: Sendable {
             hostname: ProcessFacts.hostname,
             pid: ProcessFacts.pid,
             upstreamCertificates: certificates,
-            healthReport: { (200, ByteBuffer()) }
+            health: GatewayHealth(questions: questions, timeLimit: .seconds(1), time: time)
         )
         let compiler = PlanCompiler(
             purpose: .routing,
             time: time,
             random: random,
+            logger: logger,
             log: log,
             accessLog: nil,
-            upstreamCertificates: certificates
+            upstreamCertificates: certificates,
+            questions: questions
         )
         let plan = try await compiler.compile(model, after: nil)
         let loop = MultiThreadedEventLoopGroup.singleton.next()

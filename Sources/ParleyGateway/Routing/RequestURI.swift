@@ -88,6 +88,13 @@ package struct RequestURI: Sendable {
         self.pathRange = ByteRange(start: 0, count: count)
     }
 
+    /// Whether the target is a plain path, perhaps with arguments.
+    package func isWholePath(of target: ByteBuffer) -> Bool {
+        guard self.isPlain else { return false }
+        let end = Int(self.pathRange.count)
+        return end >= target.readableBytes || target.readableBytesView[target.readerIndex + end] == 0x3F
+    }
+
     /// The path, sharing the target's storage where it is plain.
     /// - Parameter target: What this was made of.
     package func path(of target: ByteBuffer) -> ByteBuffer {

@@ -20,12 +20,13 @@ extension GatewayRuntime {
         let compiler = PlanCompiler(
             time: time,
             random: random,
+            logger: logger,
             log: log,
             accessLog: options.accessLog,
-            upstreamCertificates: UpstreamCertificates(time: time)
+            upstreamCertificates: UpstreamCertificates(time: time),
+            questions: OwnQuestions(time: time)
         )
         _ = try await compiler.compile(model, after: nil)
-        PendingFeatures.warn(of: model, logger)
     }
 
     /// All counters and gauges, as they are now.
@@ -59,7 +60,7 @@ extension GatewayRuntime {
         }
         var places: [String: Int] = [:]
         for (place, instance) in metrics.instances.enumerated() { places[instance.name] = place }
-        for state in upstream.group.states(now: Self.milliseconds) {
+        for state in upstream.group.states(now: MonotonicTime.milliseconds) {
             let place = places[state.peer.name] ?? metrics.instances.count
             if place == metrics.instances.count {
                 places[state.peer.name] = place
@@ -95,7 +96,7 @@ extension GatewayRuntime {
     }
 
     private func upstreams(_ plan: GatewayPlan, _ metrics: GatewayMetrics.Snapshot) -> [GatewayStatus.Upstream] {
-        let (now, wall) = (Self.milliseconds, self.time.wallTime)
+        let (now, wall) = (MonotonicTime.milliseconds, self.time.wallTime)
         return plan.model.upstreams.compactMap { model in
             guard let upstream = plan.upstreams[model.name] else { return nil }
             let counters = metrics.upstreams.first { $0.name == model.name }

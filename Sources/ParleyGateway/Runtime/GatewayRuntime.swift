@@ -18,7 +18,15 @@ package final class GatewayRuntime: Service, Sendable {
     package struct Options: Sendable {
         /// Where upstreams that name a service find its instances.
         package var resolver: (any ServiceResolver)?
+        /// The same for upstreams of gRPC, where that is another one.
+        package var rpcResolver: (any ServiceResolver)?
         package var gracePeriod: Duration = .seconds(30)
+        /// How long `/health/ready` says no before the sockets are closed, so that balancers in front learn of it.
+        package var drainDelay: Duration = .zero
+        /// Told that the end has begun: ``drainDelay`` runs from now on.
+        package var reportsDraining: @Sendable () -> Void = {}
+        /// How long `/health` waits for each service.
+        package var healthTimeout: Duration = .seconds(1)
         /// Told each address as it is listened on: `https://127.0.0.1:8443`.
         package var reportsListening: @Sendable (String) async -> Void = { _ in }
         /// Where requests are logged whose location names no log; `nil` is nowhere.
@@ -32,6 +40,7 @@ package final class GatewayRuntime: Service, Sendable {
         var workers: [WorkerHandle] = []
         var listeners: [String: any Channel] = [:]
         var addresses: [String: String] = [:]
+        var endpoints: [String: Endpoint] = [:]
         var isListening = false
         var failure: GatewayError?
         /// Since when ``plan`` is in force.
@@ -47,7 +56,12 @@ package final class GatewayRuntime: Service, Sendable {
     private let changed = Signal()
     private let initial: GatewayModel
     let shared: GatewayShared
+    private let questions: OwnQuestions
+    /// Apart from the others: anybody may ask for it.
+    private let healthQuestions: OwnQuestions
     private let compiler: PlanCompiler
+    private let followers: PlanFollowers
+    private let sharedServers: SharedLimitServers
 
     package var records: RecordStore { self.shared.records }
 
@@ -66,6 +80,8 @@ package final class GatewayRuntime: Service, Sendable {
         let count = max(1, model.workers ?? System.coreCount)
         let log = AccessLogWriter(logger: logger, time: time)
         let certificates = UpstreamCertificates(time: time)
+        self.questions = OwnQuestions(time: time)
+        self.healthQuestions = OwnQuestions(time: time)
         self.shared = GatewayShared(
             logger: logger,
             time: time,
@@ -75,14 +91,23 @@ package final class GatewayRuntime: Service, Sendable {
             hostname: ProcessFacts.hostname,
             pid: ProcessFacts.pid,
             upstreamCertificates: certificates,
-            healthReport: { (200, ByteBuffer(string: "{\"status\":\"passing\"}")) }
+            health: GatewayHealth(questions: self.healthQuestions, timeLimit: options.healthTimeout, time: time)
+        )
+        self.sharedServers = SharedLimitServers(time: time)
+        self.followers = PlanFollowers(
+            resolver: options.resolver,
+            rpcResolver: options.rpcResolver,
+            questions: self.questions,
+            shared: self.shared
         )
         self.compiler = PlanCompiler(
             time: time,
             random: random,
+            logger: logger,
             log: log,
             accessLog: options.accessLog,
-            upstreamCertificates: certificates
+            upstreamCertificates: certificates,
+            questions: self.questions
         )
     }
 
@@ -90,12 +115,23 @@ package final class GatewayRuntime: Service, Sendable {
     ///
     /// - Throws: ``GatewayError`` when it could not.
     package func listeningAddresses() async throws -> [String] {
+        try await self.whenListening { state, plan in plan.sockets.compactMap { state.addresses[$0.address] } }
+    }
+
+    /// The same without the scheme.
+    ///
+    /// - Throws: ``GatewayError`` when it could not.
+    package func listeningEndpoints() async throws -> [Endpoint] {
+        try await self.whenListening { state, plan in plan.sockets.compactMap { state.endpoints[$0.address] } }
+    }
+
+    private func whenListening<Value: Sendable>(_ value: (State, GatewayPlan) -> Value) async throws -> Value {
         while true {
             let generation = self.changed.generation
-            let outcome: Result<[String], GatewayError>? = self.state.withLock { state in
+            let outcome: Result<Value, GatewayError>? = self.state.withLock { state in
                 if let failure = state.failure { return .failure(failure) }
                 guard state.isListening, let plan = state.plan else { return nil }
-                return .success(plan.sockets.compactMap { state.addresses[$0.address] })
+                return .success(value(state, plan))
             }
             if let outcome { return try outcome.get() }
             try Task.checkCancellation()
@@ -124,7 +160,6 @@ package final class GatewayRuntime: Service, Sendable {
 
     private func serve(_ group: MultiThreadedEventLoopGroup) async throws {
         let plan = try await self.compiler.compile(self.initial, after: nil)
-        PendingFeatures.warn(of: self.initial, self.logger)
         let loops = Array(group.makeIterator())
         var workers: [WorkerHandle] = []
         for (index, loop) in loops.enumerated() {
@@ -140,11 +175,15 @@ package final class GatewayRuntime: Service, Sendable {
         }
         let ready = workers
         let now = self.time.wallTime
+        try await self.followers.prepare(plan)
         self.state.withLock { state in
             state.plan = plan
             state.workers = ready
             state.since = now
         }
+        self.shared.health.adopt(plan)
+        self.followers.adopt(plan, ready)
+        self.sharedServers.adopt(plan)
         try await self.listen(plan, group)
         self.state.withLock { $0.isListening = true }
         self.changed.ring()
@@ -152,12 +191,16 @@ package final class GatewayRuntime: Service, Sendable {
         await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await self.shared.log.run() }
             tasks.addTask { try await self.maintain() }
+            tasks.addTask { await self.followers.run() }
+            tasks.addTask { await self.sharedServers.run() }
             try? await gracefulShutdown()
             await self.drain()
+            await self.endConnections()
             tasks.cancelAll()
             while (try? await tasks.next()) != nil {}
         }
-        await self.close()
+        await self.questions.shutdown()
+        await self.healthQuestions.shutdown()
     }
 
     // MARK: - Listening
@@ -173,6 +216,7 @@ package final class GatewayRuntime: Service, Sendable {
             self.state.withLock { state in
                 state.listeners[socket.address] = channel
                 state.addresses[socket.address] = address
+                state.endpoints[socket.address] = Endpoint(host: socket.listen.host, port: port)
             }
         }
     }
@@ -190,10 +234,13 @@ package final class GatewayRuntime: Service, Sendable {
                 .bind(host: socket.listen.host, port: socket.listen.port)
                 .get()
         } catch {
-            throw GatewayError(
+            var failure = GatewayError(
                 .cannotListen,
-                "cannot listen on \(key): \(error). Is the port in use (ss -tlnp), or below 1024?"
+                "cannot listen on \(key): \(error). Is the port in use (ss -tlnp), or below 1024?",
+                cause: error
             )
+            failure.endpoint = Endpoint(host: socket.listen.host, port: socket.listen.port)
+            throw failure
         }
     }
 
@@ -246,10 +293,14 @@ package final class GatewayRuntime: Service, Sendable {
         }
         guard let group = first.group else { return }
         let next: GatewayPlan
+        var prepared: GatewayPlan?
         do {
             next = try await self.compiler.compile(model, after: plan)
+            prepared = next
+            try await self.followers.prepare(next)
             try await self.listen(next, group)
         } catch {
+            if let prepared { self.followers.discard(prepared) }
             // What was opened for it is not needed any more.
             await self.closeListeners(except: plan)
             self.shared.log.keep(plan.logs)
@@ -260,9 +311,12 @@ package final class GatewayRuntime: Service, Sendable {
             state.plan = next
             state.since = now
         }
+        self.sharedServers.adopt(next)
         for worker in workers {
             try await worker.eventLoop.submit { worker.worker?.adopt(next) }.get()
         }
+        self.shared.health.adopt(next)
+        self.followers.adopt(next, workers)
         await self.closeListeners(except: next)
         self.shared.log.keep(next.logs)
         self.shared.keepCounters(of: Set(next.metricsShape.upstreams))
@@ -275,6 +329,7 @@ package final class GatewayRuntime: Service, Sendable {
             for key in gone.keys {
                 state.listeners[key] = nil
                 state.addresses[key] = nil
+                state.endpoints[key] = nil
             }
             return gone
         }
@@ -286,23 +341,26 @@ package final class GatewayRuntime: Service, Sendable {
     // MARK: - The end
 
     private func drain() async {
+        self.shared.health.beginDraining()
+        self.options.reportsDraining()
+        self.state.withLock { $0.isDraining = true }
+        if self.options.drainDelay > .zero { try? await self.time.sleep(for: self.options.drainDelay) }
         let (listeners, workers) = self.state.withLock { state in
-            defer {
-                state.listeners = [:]
-                state.isDraining = true
-            }
+            defer { state.listeners = [:] }
             return (state.listeners, state.workers)
         }
         for channel in listeners.values { try? await channel.close() }
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.drain() }.get() }
         let deadline = self.time.now.advanced(by: self.options.gracePeriod)
-        while self.shared.openConnections > 0, self.time.now < deadline {
+        while self.shared.underWay > 0, self.time.now < deadline {
             guard (try? await self.time.sleep(for: .milliseconds(10))) != nil else { break }
         }
     }
 
-    private func close() async {
+    private func endConnections() async {
         let workers = self.state.withLock { $0.workers }
+        // Who has waited until now is told.
+        for worker in workers { try? await worker.eventLoop.submit { worker.worker?.giveUp() }.get() }
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.close() }.get() }
     }
 
@@ -312,13 +370,12 @@ package final class GatewayRuntime: Service, Sendable {
             try await self.time.sleep(for: .seconds(10))
             let plan = self.state.withLock { $0.plan }
             for upstream in plan?.upstreams.values.map({ $0 }) ?? [] where upstream.model.outliers != nil {
-                let ejected = upstream.group.endOutlierInterval(now: Self.milliseconds)
+                let ejected = upstream.group.endOutlierInterval(now: MonotonicTime.milliseconds)
                 self.shared.countEjections(ejected.count, of: upstream.model.name)
             }
         }
     }
 
-    static var milliseconds: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
 }
 
 /// A worker, to be held by those who are not on its loop. Touched only there.

@@ -12,19 +12,20 @@ final class GatewayShared: Sendable {
     let log: AccessLogWriter
     let hostname: String
     let pid: Int32
-    /// Status and body of `/health`.
-    let healthReport: @Sendable () async -> (UInt16, ByteBuffer)
+    let health: GatewayHealth
     let upstreamCertificates: UpstreamCertificates
     private let state = Mutex(State())
 
     private struct State {
         var connections = 0
+        var alone = 0
         var accepted: UInt64 = 0
         var refused: UInt64 = 0
         /// Outliers of a whole interval, which no event loop has seen.
         var ejections: [String: UInt64] = [:]
         var handled: UInt64 = 0
         var requests: UInt64 = 0
+        var healthChanges: UInt64 = 0
         var dynamic: [String: Upstream] = [:]
         var dynamicOrder: [String] = []
     }
@@ -41,7 +42,7 @@ final class GatewayShared: Sendable {
         hostname: String,
         pid: Int32,
         upstreamCertificates: UpstreamCertificates,
-        healthReport: @escaping @Sendable () async -> (UInt16, ByteBuffer)
+        health: GatewayHealth
     ) {
         self.logger = logger
         self.time = time
@@ -51,7 +52,7 @@ final class GatewayShared: Sendable {
         self.hostname = hostname
         self.pid = pid
         self.upstreamCertificates = upstreamCertificates
-        self.healthReport = healthReport
+        self.health = health
     }
 
     /// Counts a connection, unless there are as many as there may be.
@@ -86,6 +87,16 @@ final class GatewayShared: Sendable {
     }
 
     var openConnections: Int { self.state.withLock { $0.connections } }
+
+    /// Connections, and requests that go on without theirs.
+    var underWay: Int { self.state.withLock { $0.connections + $0.alone } }
+
+    func aloneChanged(by change: Int) { self.state.withLock { $0.alone += change } }
+
+    /// How often checks have taken an instance out, or back in.
+    var healthChanges: UInt64 { self.state.withLock { $0.healthChanges } }
+
+    func countHealthChange() { self.state.withLock { $0.healthChanges &+= 1 } }
 
     /// nginx's `stub_status`.
     func stubStatus() -> ByteBuffer {

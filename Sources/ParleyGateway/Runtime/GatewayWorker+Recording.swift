@@ -5,7 +5,7 @@ extension GatewayWorker {
     /// Counts and logs a request that is over, and keeps its story if something went wrong.
     func record(_ exchange: Exchange) {
         if let probe = exchange.probe { return probe.note(exchange) }
-        let duration = (NIODeadline.now() - exchange.started).nanoseconds / 1_000
+        let duration = ((exchange.ended ?? .now()) - exchange.started).nanoseconds / 1_000
         let bytesIn = Int64(exchange.head.block.bytes.readableBytes + exchange.bodyBytesReceived)
         let location = exchange.location
         self.metrics.requestEnded(
@@ -33,19 +33,24 @@ extension GatewayWorker {
     }
 
     private func countAttempts(_ exchange: Exchange) {
-        guard let upstream = exchange.upstream, upstream.index >= 0 else { return }
         let isCurrent = exchange.plan === self.plan
-        let name = upstream.model.name
-        let number = isCurrent ? upstream.index : self.metrics.shape.upstreams.firstIndex(of: name) ?? -1
-        for (index, note) in exchange.attempts.enumerated() {
-            let instance =
-                isCurrent
-                ? self.instanceNumber(note.peer, upstream)
-                : self.metrics.instance(upstream.group.model(of: note.peer)?.name ?? "-", of: number)
+        for index in exchange.attempts.indices {
+            let upstream = exchange.attempts[index].upstream
+            guard upstream.index >= 0 else { continue }
+            let peer = exchange.attempts[index].peer
+            let number: Int
+            let instance: Int
+            if isCurrent {
+                number = upstream.index
+                instance = self.instanceNumber(peer, upstream)
+            } else {
+                number = self.metrics.shape.upstreams.firstIndex(of: upstream.model.name) ?? -1
+                instance = self.metrics.instance(upstream.group.model(of: peer)?.name ?? "-", of: number)
+            }
             self.metrics.attemptEnded(
                 upstream: number,
                 instance: instance,
-                hasFailed: note.failure != nil,
+                hasFailed: exchange.attempts[index].failure != nil,
                 isRetry: index > 0
             )
         }
@@ -97,30 +102,24 @@ extension GatewayWorker {
         )
         record.limit = exchange.limitState
         if let sent = exchange.sentID, sent != record.id { record.sentID = sent }
-        if let upstream = exchange.upstream {
-            record.attempts = exchange.attempts.map { self.attempt($0, exchange, upstream) }
-            if exchange.flags.contains(.noneHealthy) {
-                record.unavailable = exchange.candidates(of: upstream, picked: nil)
-            }
+        record.attempts = exchange.attempts.map { self.attempt($0, exchange) }
+        if let upstream = exchange.upstream, exchange.flags.contains(.noneHealthy) {
+            record.unavailable = exchange.candidates(of: upstream, picked: nil)
         }
         return record
     }
 
-    private func attempt(
-        _ note: AttemptNote,
-        _ exchange: Exchange,
-        _ upstream: Upstream
-    ) -> ExchangeRecord.Attempt {
+    private func attempt(_ note: AttemptNote, _ exchange: Exchange) -> ExchangeRecord.Attempt {
         func microseconds(_ from: NIODeadline?, _ to: NIODeadline?) -> Int64? {
             guard let from, let to else { return nil }
             return (to - from).nanoseconds / 1_000
         }
         let end = note.ended ?? .now()
-        let peer = upstream.group.model(of: note.peer)
+        let peer = note.upstream.group.model(of: note.peer)
         return ExchangeRecord.Attempt(
             instance: peer?.name ?? "-",
-            method: upstream.model.method.directive,
-            why: peer.map { ChoiceReason.text(upstream.model.method, $0, among: note.candidates) } ?? "",
+            method: note.upstream.model.method.directive,
+            why: peer.map { ChoiceReason.text(note.upstream.model.method, $0, among: note.candidates) } ?? "",
             considered: note.candidates,
             isReusedConnection: note.isReused,
             phase: Self.phase(note),

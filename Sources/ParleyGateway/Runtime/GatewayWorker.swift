@@ -12,6 +12,8 @@ final class GatewayWorker {
     var plan: GatewayPlan
     let regexes = RegexScratch()
     private var pools: [PoolKey: UpstreamPool] = [:]
+    /// Of ``pools``, found without comparing names. A plan's locations live as long as it does, so they go with it.
+    private var poolsOfLocations: [ObjectIdentifier: UpstreamPool] = [:]
     private var streams: [PoolKey: HTTP2Pool] = [:]
     /// Of the plans before, until their last connection has ended.
     private var leavingStreams: [HTTP2Pool] = []
@@ -19,9 +21,12 @@ final class GatewayWorker {
     private var ids: RequestIDs
     private var chances: UInt64
     private var free: [Exchange] = []
-    private(set) var active = 0
+    private var underWay: [Exchange] = []
+    private var alone = 0
+    private static let maxAlone = 256
     var connections: [ObjectIdentifier: ClientConnection] = [:]
     private(set) var isDraining = false
+    private var isClosed = false
     private var dateSecond: Int64 = -1
     private var dateBytes: [UInt8] = []
     var metrics: MetricsShard
@@ -63,7 +68,7 @@ final class GatewayWorker {
     }
 
     /// Of a clock that only goes forward, the same for all workers.
-    var milliseconds: Int64 { Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000) }
+    var milliseconds: Int64 { MonotonicTime.milliseconds }
 
     func nextRequestID() -> RequestID { self.ids.next() }
 
@@ -78,17 +83,45 @@ final class GatewayWorker {
 
     // MARK: - Exchanges
 
-    func exchange() -> Exchange { self.free.popLast() ?? Exchange(worker: self) }
+    func exchange() -> Exchange {
+        self.free.popLast() ?? Exchange(worker: self)
+    }
 
-    func began(_ exchange: Exchange) { self.active += 1 }
+    func began(_ exchange: Exchange) {
+        exchange.place = self.underWay.count
+        self.underWay.append(exchange)
+    }
 
     func ended(_ exchange: Exchange) {
-        self.active -= 1
+        // The last one takes its place.
+        if let last = self.underWay.popLast(), last !== exchange {
+            last.place = exchange.place
+            self.underWay[exchange.place] = last
+        }
         self.record(exchange)
     }
 
+    /// A place among the requests that go on without their clients. The drain waits for them.
+    func takeAlone() -> Bool {
+        guard self.alone < Self.maxAlone else { return false }
+        self.alone += 1
+        self.shared.aloneChanged(by: 1)
+        return true
+    }
+
+    func giveAlone() {
+        self.alone -= 1
+        self.shared.aloneChanged(by: -1)
+    }
+
     func takeBack(_ exchange: Exchange) {
-        if self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan { self.free.append(exchange) }
+        guard !self.isClosed, self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan else { return }
+        self.free.append(exchange)
+    }
+
+    /// What is under way is not waited for any longer.
+    func giveUp() {
+        for exchange in self.underWay { exchange.shutDown() }
     }
 
     // MARK: - Upstreams
@@ -103,7 +136,15 @@ final class GatewayWorker {
     }
 
     func pool(_ upstream: Upstream, _ location: CompiledLocation) -> UpstreamPool {
-        let key = self.key(upstream, location)
+        // One that a variable has named is another one each time.
+        let isOwn = upstream === location.upstream
+        if isOwn, let pool = self.poolsOfLocations[ObjectIdentifier(location)] { return pool }
+        let pool = self.pool(for: self.key(upstream, location), upstream)
+        if isOwn { self.poolsOfLocations[ObjectIdentifier(location)] = pool }
+        return pool
+    }
+
+    private func pool(for key: PoolKey, _ upstream: Upstream) -> UpstreamPool {
         if let pool = self.pools[key] { return pool }
         let pool = UpstreamPool(
             eventLoop: self.eventLoop,
@@ -121,6 +162,18 @@ final class GatewayWorker {
         let pool = HTTP2Pool(worker: self, upstream: upstream, counters: self.counters(of: upstream))
         self.streams[key] = pool
         return pool
+    }
+
+    /// Instances have left: connections that rest would never be used again.
+    func closeIdle(of upstream: Upstream) {
+        let members = Set(upstream.group.states(now: self.milliseconds).map(\.id))
+        let identity = ObjectIdentifier(upstream)
+        for (key, pool) in self.pools where key.upstream == identity {
+            pool.closeIdle { !members.contains($0) }
+        }
+        for (key, pool) in self.streams where key.upstream == identity {
+            pool.close { !members.contains($0) }
+        }
     }
 
     /// Not on the path of a request that goes well: a pool keeps its own.
@@ -159,6 +212,7 @@ final class GatewayWorker {
         self.instances = [:]
         // Each holds the plan of its last request.
         self.free = []
+        self.poolsOfLocations = [:]
         let names = Set(plan.metricsShape.upstreams)
         self.upstreamCounters = self.upstreamCounters.filter { names.contains($0.key) }
         let kept = Set(plan.upstreams.values.map { ObjectIdentifier($0) })
@@ -184,6 +238,8 @@ final class GatewayWorker {
     }
 
     func close() {
+        self.isClosed = true
+        self.free = []
         self.logBuffer.flush(to: self.shared.log)
         for pool in self.pools.values { pool.close() }
         for pool in self.streams.values { pool.close() }

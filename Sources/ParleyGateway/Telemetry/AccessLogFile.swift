@@ -17,6 +17,7 @@ struct LogFileError: Error, Sendable, Hashable, CustomStringConvertible {
         let hint =
             switch self.number {
             case ENOSPC, EDQUOT: "; make room, the log goes on by itself"
+            case EFBIG: "; move the file away and send SIGUSR1, or raise the limit (ulimit -f)"
             case EACCES, EPERM, EROFS: "; let the gateway's user write there"
             case ENOENT: "; make the folder"
             default: ""

@@ -286,13 +286,16 @@ extension Peer {
 }
 
 /// What makes a peer the same after a change of the group.
-private struct PeerIdentity: Hashable {
+struct PeerIdentity: Hashable {
     let name: String
     let host: String
     let port: Int
+    /// At a reused address, another program.
+    let instanceID: String?
 
     init(_ model: PeerModel) {
         self.name = model.name
+        self.instanceID = model.instanceID
         self.host = model.host
         self.port = model.port
     }

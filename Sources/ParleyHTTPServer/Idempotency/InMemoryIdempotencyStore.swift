@@ -43,7 +43,7 @@ public final class InMemoryIdempotencyStore: IdempotencyStore {
         fingerprint: String,
         now: Timestamp,
         leaseUntil: Timestamp
-    ) async throws -> IdempotencyClaim {
+    ) throws -> IdempotencyClaim {
         let claim = self.state.withLock { state -> IdempotencyClaim? in
             if let entry = state.entries[key], entry.until > now {
                 if let answer = entry.answer { return .answered(fingerprint: entry.fingerprint, answer) }
@@ -68,7 +68,7 @@ public final class InMemoryIdempotencyStore: IdempotencyStore {
         return claim
     }
 
-    public func finish(_ key: IdempotencyKey, token: String, answer: StoredAnswer, until: Timestamp) async throws {
+    public func finish(_ key: IdempotencyKey, token: String, answer: StoredAnswer, until: Timestamp) {
         self.state.withLock { state in
             guard state.entries[key]?.token == token, state.entries[key]?.answer == nil else { return }
             state.entries[key]?.answer = answer
@@ -78,7 +78,15 @@ public final class InMemoryIdempotencyStore: IdempotencyStore {
         }
     }
 
-    public func release(_ key: IdempotencyKey, token: String) async throws {
+    /// Whoever has begun cannot say how it ended: another may begin at `leaseUntil`.
+    package func renew(_ key: IdempotencyKey, token: String, leaseUntil: Timestamp) {
+        self.state.withLock { state in
+            guard state.entries[key]?.token == token, state.entries[key]?.answer == nil else { return }
+            state.entries[key]?.until = leaseUntil
+        }
+    }
+
+    public func release(_ key: IdempotencyKey, token: String) {
         self.state.withLock { state in
             guard state.entries[key]?.token == token, state.entries[key]?.answer == nil else { return }
             Self.remove(key, from: &state)

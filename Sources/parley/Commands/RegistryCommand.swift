@@ -115,11 +115,11 @@ private struct Announcement: Service {
         // Who cannot listen says so itself.
         if let addresses = try? await self.addresses() {
             if self.asJSON {
-                try Console.json(addresses, isPretty: false)
+                Console.note(try Console.encoded(addresses, isPretty: false))
             } else {
                 var lines = ["The registry listens: HTTP \(addresses["http"] ?? ""), DNS \(addresses["dns"] ?? "off")."]
                 lines.append(self.path.map { "It keeps everything in \($0)." } ?? "It keeps nothing.")
-                Console.out(lines.joined(separator: "\n"))
+                Console.note(lines.joined(separator: "\n"))
             }
         }
         try? await gracefulShutdown()

@@ -8,7 +8,7 @@ import Testing
 @testable import ParleyGateway
 
 /// An issuer with a key of each kind, its clock the test's.
-private struct Issuer {
+struct Issuer {
     struct Claims: JWTPayload {
         var values: [String: Value]
 

@@ -57,6 +57,20 @@ import Testing
         #expect(server.liveStreams == 0)
     }
 
+    /// The rest of the frame may be long in coming: whoever asked for a body has what is there.
+    @Test func aPartOfADataFrameIsToldAtOnce() throws {
+        let server = TestConnection.server()
+        let handle = try #require(server.request(1, isEnd: false))
+        server.machine.read(handle)
+        server.machine.receive(ByteBuffer(bytes: Frame.data(1, [UInt8](repeating: 1, count: 100)).prefix(9 + 40)))
+        guard case .body(handle, let part)? = server.machine.next(now: server.now) else {
+            Issue.record("no part of the body")
+            return
+        }
+        #expect(part.readableBytes == 40)
+        #expect(server.taken().isEmpty)
+    }
+
     @Test func aBodyComesOnlyWhenAskedFor() throws {
         let server = TestConnection.server()
         let handle = try #require(server.request(1, isEnd: false))

@@ -18,6 +18,14 @@ import Testing
         )
     }
 
+    /// Who reads one line after the other sees one problem after the other.
+    @Test func aWordOfSeveralLinesIsSaidInOne() {
+        #expect(
+            self.first("server { \"proxy\nhost\" on; }")?
+                .hasPrefix("/etc/nginx/test.conf:1:10: unknown directive \"proxy\\nhost\"") == true
+        )
+    }
+
     @Test(arguments: [
         "root /a", "alias /a", "try_files $uri =404", "index a", "autoindex on", "fastcgi_pass a", "uwsgi_pass a",
         "memcached_pass a", "limit_except GET", "perl a", "content_by_lua_block a", "js_content a", "dav_methods PUT",

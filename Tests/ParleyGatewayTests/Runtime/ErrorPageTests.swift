@@ -24,4 +24,26 @@ import Testing
             }
         }
     }
+
+    /// Each attempt is told under the upstream that it was made at.
+    @Test func attemptsKeepTheirUpstream() async throws {
+        let (first, second) = (try await unusedEndpoint(), try await unusedEndpoint())
+        let text = """
+            upstream one { server \(first); }
+            upstream two { least_conn; server \(second); }
+            server {
+                listen 127.0.0.1:1;
+                location / { error_page 502 = @else; proxy_pass http://one; }
+                location @else { proxy_pass http://two; }
+            }
+            """
+        try await withRuntime(try model(text)) { gateway in
+            let fields = [("X-Request-ID", "mine")]
+            let answer = try await request("GET", "/", at: gateway.endpoint, headers: fields)
+            #expect(answer.status == 502)
+            let record = try #require(gateway.runtime.records.record(id: "mine"))
+            #expect(record.attempts.map(\.instance) == ["\(first)", "\(second)"])
+            #expect(record.attempts.map(\.method) == ["round_robin", "least_conn"])
+        }
+    }
 }

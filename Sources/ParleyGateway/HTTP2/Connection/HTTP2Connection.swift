@@ -164,6 +164,8 @@ struct HTTP2Connection: ~Copyable {
             guard self.failure == nil else { return nil }
             do {
                 guard try self.step(now: now) else {
+                    // A part of a DATA frame has been told, and the frame goes on.
+                    if !self.events.isEmpty { continue }
                     // The buffer belongs to the socket again.
                     if self.input.readableBytes == 0 { self.input = ByteBuffer() }
                     return nil

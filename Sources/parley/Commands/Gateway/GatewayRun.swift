@@ -76,6 +76,8 @@ struct GatewayRun: AsyncParsableCommand {
     }
 
     func run() async throws {
+        // A log that reaches the limit of a file's size is a write that fails, and not the end of the gateway.
+        signal(SIGXFSZ, SIG_IGN)
         try await Console.reporting {
             let source = self.source.source
             var logger = Console.logger
@@ -83,6 +85,7 @@ struct GatewayRun: AsyncParsableCommand {
             var options = GatewayRuntime.Options()
             let asJSON = self.json
             options.gracePeriod = .milliseconds(Int64(self.gracePeriod * 1_000))
+            options.drainDelay = .milliseconds(Int64(self.drainDelay * 1_000))
             options.accessLog = self.accessLog
             options.reportsListening = { Self.announce($0, "listening", asJSON) }
             let model = try self.adjusted(source.read())
@@ -92,8 +95,9 @@ struct GatewayRun: AsyncParsableCommand {
             )
             // A reload may bring the first name of the registry; nothing is asked until then.
             options.resolver = resolver
-            let runtime = try GatewayRuntime(model: model, options: options, logger: logger)
             let health = HealthRegister(service: "gateway")
+            options.reportsDraining = { health.beginDraining() }
+            let runtime = try GatewayRuntime(model: model, options: options, logger: logger)
             let reload: @Sendable () async throws -> Void = { [self] in
                 try await runtime.reload(self.adjusted(source.read()))
             }
@@ -115,12 +119,9 @@ struct GatewayRun: AsyncParsableCommand {
                     )
                 )
             }
-            // They end from the last to the first: red, then the sockets, then the admin API.
+            // They end from the last to the first: the sockets, then the admin API.
             services.append(GatewaySignals(path: source.path, reload: reload) { runtime.reopenLogs() })
             services.append(runtime)
-            services.append(
-                ReadinessService(health: health, delay: .milliseconds(Int64(self.drainDelay * 1_000)))
-            )
             var group = ServiceGroupConfiguration(
                 services: services.map { .init(service: $0) },
                 gracefulShutdownSignals: [.sigint, .sigterm],
@@ -141,9 +142,9 @@ struct GatewayRun: AsyncParsableCommand {
 
     private static func announce(_ address: String, _ what: String, _ asJSON: Bool) {
         if asJSON {
-            try? Console.json([what: address], isPretty: false)
+            if let line = try? Console.encoded([what: address], isPretty: false) { Console.note(line) }
         } else {
-            Console.out(what == "admin" ? "admin API on \(address)" : "listening on \(address)")
+            Console.note(what == "admin" ? "admin API on \(address)" : "listening on \(address)")
         }
     }
 }
@@ -168,17 +169,5 @@ private struct GatewaySignals: Service {
                 Console.error("\(error)\nparley: the configuration that was in force still is")
             }
         }
-    }
-}
-
-/// Turns readiness red as soon as the end begins, and gives load balancers time to see it.
-private struct ReadinessService: Service {
-    let health: HealthRegister
-    let delay: Duration
-
-    func run() async throws {
-        try? await gracefulShutdown()
-        self.health.beginDraining()
-        try? await SystemTimeSource().sleep(for: self.delay)
     }
 }

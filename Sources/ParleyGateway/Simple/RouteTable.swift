@@ -1,15 +1,17 @@
 internal import ParleyCore
 internal import ParleyHTTPServer
 
-/// Finds the route of a path. Pure.
+/// The routes of a configuration, checked.
 struct RouteTable: Sendable {
-    private struct Entry: Sendable {
+    struct Entry: Sendable {
         let segments: [String]
         let route: GatewayRoute
+
+        /// As locations have it: normalised and decoded.
+        var path: String { "/" + self.segments.joined(separator: "/") }
     }
 
-    /// The longest prefix first, so that the first match is the right one.
-    private let entries: [Entry]
+    let entries: [Entry]
 
     /// - Throws: ``ParleyHTTPServer/ServerError`` for a prefix that no path can have, or that two routes have.
     init(_ routes: [GatewayRoute], gateway: ServiceName) throws {
@@ -31,7 +33,7 @@ struct RouteTable: Sendable {
             }
             entries.append(Entry(segments: path.segments, route: route))
         }
-        self.entries = entries.sorted { $0.segments.count > $1.segments.count }
+        self.entries = entries
     }
 
     var services: [ServiceName] {
@@ -39,10 +41,6 @@ struct RouteTable: Sendable {
         return self.entries.map(\.route.service).filter { seen.insert($0).inserted }.sorted {
             $0.description < $1.description
         }
-    }
-
-    func route(for path: RequestPath) -> GatewayRoute? {
-        self.entries.first { path.segments.starts(with: $0.segments) }?.route
     }
 }
 
