@@ -28,10 +28,19 @@ private func expectAnswer(_ text: String, at gateway: Endpoint) async throws {
     /// A registry whose answer a test decides.
     private final class Registry: ServiceResolver {
         private let answer = Mutex<Result<[ServiceInstance], Away>>(.success([]))
+        private let gate = Mutex<Gate?>(nil)
+        private let asked = Mutex(0)
+
+        var questions: Int { self.asked.withLock { $0 } }
 
         func resolve(_ service: ServiceName) async throws -> [ServiceInstance] {
-            try self.answer.withLock { $0 }.get()
+            self.asked.withLock { $0 += 1 }
+            if let gate = self.gate.withLock({ $0 }) { try await gate.wait() }
+            return try self.answer.withLock { $0 }.get()
         }
+
+        /// It answers when the gate opens.
+        func hold(_ gate: Gate) { self.gate.withLock { $0 = gate } }
 
         func set(_ endpoints: [Endpoint]) {
             let instances = endpoints.map { ServiceInstance(id: "\($0)", service: users, endpoint: $0) }
@@ -55,6 +64,73 @@ private func expectAnswer(_ text: String, at gateway: Endpoint) async throws {
                 #expect(nobody.status == 503)
                 registry.set([one])
                 try await expectAnswer("one", at: gateway)
+            }
+        }
+    }
+
+    /// A body that comes while the registry is asked once more goes to the instance as a whole.
+    @Test func nothingOfABodyIsLostMeanwhile() async throws {
+        try await RawServer.with(.collect) { one, server in
+            let registry = Registry()
+            try await self.withGateway(registry) { gateway in
+                let gate = Gate()
+                registry.hold(gate)
+                let before = registry.questions
+                try await RawConnection.with(gateway) { client in
+                    try await client.send("POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+                    try await until { registry.questions > before }
+                    try await client.send("world")
+                    // When another request has gone through, that has been read.
+                    for _ in 0..<3 { _ = try await request("GET", "/health/live", at: gateway) }
+                    registry.set([one])
+                    gate.open()
+                    try await server.wait { String(decoding: $0.received, as: UTF8.self).hasSuffix("helloworld") }
+                }
+            }
+        }
+    }
+
+    /// Instances that break connections while a body is on its way cost that request and nothing else.
+    @Test func whoBreaksWithinABodyIsReported() async throws {
+        let body = String(repeating: "x", count: 900_000)
+        try await RawServer.with(.closeAfterRequest) { one, _ in
+            let registry = Registry()
+            registry.set([one])
+            try await self.withGateway(registry) { gateway in
+                try await withThrowingTaskGroup(of: Int.self) { group in
+                    for _ in 0..<8 {
+                        group.addTask {
+                            var odd = 0
+                            for _ in 0..<10 {
+                                // A client may see its own connection reset before it has read the answer.
+                                let status = try? await request("POST", "/api", at: gateway, body: body).status
+                                if ![502, 503, nil].contains(status) { odd += 1 }
+                            }
+                            return odd
+                        }
+                    }
+                    for try await odd in group { #expect(odd == 0) }
+                }
+                let alive = try await request("GET", "/health/live", at: gateway)
+                #expect(alive.status == 200)
+            }
+        }
+    }
+
+    /// However many ask how the services are, each service is asked once a second.
+    @Test func aCrowdAtHealthIsNoCrowdAtTheServices() async throws {
+        try await RawServer.with(answer("well")) { one, server in
+            let registry = Registry()
+            registry.set([one])
+            try await self.withGateway(registry) { gateway in
+                let time = SystemTimeSource()
+                let began = time.now
+                try await withThrowingTaskGroup(of: Int.self) { group in
+                    for _ in 0..<50 { group.addTask { try await request("GET", "/health", at: gateway).status } }
+                    for try await status in group { #expect(status == 200) }
+                }
+                let seconds = Int((time.now - began) / .seconds(1)) + 1
+                #expect((1...seconds + 1).contains(server.requests.count))
             }
         }
     }
@@ -145,6 +221,20 @@ private func expectAnswer(_ text: String, at gateway: Endpoint) async throws {
                     inARow = try await request("GET", "/", at: gateway).status == 200 ? inARow + 1 : 0
                     return inARow == 10
                 }
+            }
+        }
+    }
+
+    /// A head and then nothing is no answer, and the next check is made all the same.
+    @Test func anAnswerThatNeverEndsIsAFailure() async throws {
+        try await RawServer.with(.answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")) { sick, server in
+            let kind = HealthCheckRules.Kind.http(path: "/x", host: "h", statuses: 200...299)
+            var model = self.model([sick], kind)
+            model.upstreams[0].healthCheck?.timeout = 50
+            try await self.withRuntime(model) { gateway in
+                try await server.wait { $0.requests.count >= 3 }
+                let answer = try await request("GET", "/", at: gateway)
+                #expect(answer.status == 502)
             }
         }
     }

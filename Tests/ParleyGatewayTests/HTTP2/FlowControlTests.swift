@@ -286,10 +286,11 @@ final class ConnectionPair {
 
     /// Until nothing is under way.
     func finish(_ random: inout SeededGenerator) {
-        self.client.machine.socketIsWritable(true)
-        self.server.machine.socketIsWritable(true)
         var rounds = 0
         repeat {
+            // As a socket says that has taken everything: what did not fit before is written then.
+            self.client.machine.socketIsWritable(true)
+            self.server.machine.socketIsWritable(true)
             self.move(&random, isAll: true)
             rounds += 1
         } while rounds < 20_000 && !(self.requests.isEmpty && self.toServer.isEmpty && self.toClient.isEmpty)

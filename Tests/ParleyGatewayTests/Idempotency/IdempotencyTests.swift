@@ -7,6 +7,18 @@ import Testing
 
 @testable import ParleyGateway
 
+/// A clock whose calendar stands still until the test moves it.
+private final class Calendar: TimeSource {
+    private let system = SystemTimeSource()
+    private let moment = Mutex(Timestamp(microseconds: 1_767_225_600_000_000))
+
+    var now: ContinuousClock.Instant { self.system.now }
+    var wallTime: Timestamp { self.moment.withLock { $0 } }
+
+    func sleep(until instant: ContinuousClock.Instant) async throws { try await self.system.sleep(until: instant) }
+    func advance(by duration: Duration) { self.moment.withLock { $0 = $0 + duration } }
+}
+
 /// A POST with an `Idempotency-Key` happens once, however often it comes.
 @Suite(.timeLimit(.minutes(1))) struct IdempotencyTests {
     private static let made =
@@ -128,14 +140,18 @@ import Testing
     @Test func aLostAnswerKeepsTheKeyTaken() async throws {
         try await RawServer.with(.hang) { upstream, server in
             var model = try self.model(upstream)
-            model.servers[0].locations[0].settings.proxy.readTimeout = 300
-            try await withRuntime(model) { gateway in
-                let first = try await self.post(gateway.endpoint)
+            model.servers[0].locations[0].settings.proxy.readTimeout = 200
+            let calendar = Calendar()
+            let runtime = try GatewayRuntime(model: model, logger: testLogger, time: calendar)
+            try await withRunning(runtime) { _ in
+                let gateway = try #require(try await runtime.listeningEndpoints().first)
+                let first = try await self.post(gateway)
                 #expect(first.status == 504)
-                let second = try await self.post(gateway.endpoint)
+                let second = try await self.post(gateway)
                 #expect(second.status == 409 && server.requests.count == 1)
-                try await eventually { try await self.post(gateway.endpoint).status == 504 }
-                #expect(server.requests.count == 2)
+                calendar.advance(by: .milliseconds(200))
+                let third = try await self.post(gateway)
+                #expect(third.status == 504 && server.requests.count == 2)
             }
         }
     }

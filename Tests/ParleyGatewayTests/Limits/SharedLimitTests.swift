@@ -171,4 +171,22 @@ internal import Testing
             #expect(statuses.count { $0 == 200 } == passed, "\(statuses)")
         }
     }
+
+    /// Until the sockets close, requests are counted as before.
+    @Test func theyHoldWhileItDrains() async throws {
+        try await RedisServer.with { redis in
+            var options = GatewayRuntime.Options()
+            options.drainDelay = .seconds(3)
+            let model = self.model(self.url(redis), .closed, burst: 1_000)
+            let runtime = try GatewayRuntime(model: model, options: options, logger: testLogger)
+            try await withRunning(runtime) { group in
+                let gateway = try #require(try await runtime.listeningEndpoints().first)
+                try await eventually("a connection") { try await request("GET", "/", at: gateway).status == 200 }
+                await group.triggerGracefulShutdown()
+                try await eventually("the drain") { await runtime.status().isDraining }
+                let statuses = try await self.statuses(5, at: [gateway])
+                #expect(statuses == [200, 200, 200, 200, 200])
+            }
+        }
+    }
 }
