@@ -59,6 +59,10 @@ final class CompiledLocation: Sendable {
     let timing: ClientTiming
     /// Whether the length of a body is told in the usual way; not when a rule sets it, or no body is passed on.
     let writesLength: Bool
+    /// Neither an address nor credentials are asked for.
+    let isOpen: Bool
+    /// What `$proxy_host` is, unless variables name the upstream.
+    let proxyHost: ByteBuffer
 
     var settings: LocationSettings { self.model.settings }
     var proxy: ProxySettings { self.model.settings.proxy }
@@ -144,6 +148,8 @@ final class CompiledLocation: Sendable {
             keepaliveTime: settings.keepaliveTime,
             ignoresAbort: settings.proxy.ignoresClientAbort
         )
+        self.isOpen = self.access.isEmpty && self.authenticators.isEmpty
+        self.proxyHost = ByteBuffer(string: self.target?.host ?? "")
         self.writesLength =
             settings.proxy.passesRequestBody
             && !settings.proxy.setFields.contains { $0.name.lowercased() == "content-length" }

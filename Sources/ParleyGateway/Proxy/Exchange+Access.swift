@@ -16,8 +16,7 @@ extension Exchange {
                 return self.respond(204, text: ByteBuffer())
             }
         }
-        let isOpen = location.access.isEmpty && location.authenticators.isEmpty
-        if isOpen { return self.serve() }
+        if location.isOpen { return self.serve() }
         let address = location.access.decision(for: self.client.bytes)
         let credentials = location.authenticators.decisions(for: self.head.block)
         let decision = Satisfaction.decide(
@@ -68,6 +67,7 @@ extension Exchange {
     /// The content: what the location is there for.
     func serve() {
         guard let location = self.location else { return }
+        if let upstream = location.upstream { return self.forward(to: upstream, location.proxyHost, location) }
         switch location.model.action {
         case .notFound:
             self.fail(self.notFoundStatus, .noRoute, "nothing is served here")

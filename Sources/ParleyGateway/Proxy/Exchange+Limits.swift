@@ -3,6 +3,11 @@ internal import ParleyCore
 
 extension Exchange {
     private func key(_ template: Template) -> LimitKey {
+        // What nearly all limits go by.
+        if template.isClientAddress {
+            let address = self.client.bytes
+            return LimitKey(address.span, seed: self.plan.keySeed)
+        }
         var buffer = ByteBuffer()
         template.write(into: &buffer, scope: self)
         return LimitKey(buffer.readableBytesUInt8Span, seed: self.plan.keySeed)
@@ -102,7 +107,7 @@ extension Exchange {
 
     /// For people: of an address in bytes, its text.
     private func readable(_ key: Template) -> String {
-        if key.parts == [.variable(.binaryRemoteAddress)] {
+        if key.isClientAddress {
             return String(buffer: self.client.text)
         }
         return String(buffer: key.evaluated(in: self))

@@ -39,9 +39,9 @@ extension Exchange: RewriteScope {
                 target.readableBytesUInt8Span,
                 mergesSlashes: server.model.connection.mergesSlashes
             )
-            let variables = self.rewriteState.variables
-            self.rewriteState = RewriteState(uri, target: target)
-            self.rewriteState.variables = variables
+            var state = RewriteState(uri, target: target)
+            swap(&state.variables, &self.rewriteState.variables)
+            self.rewriteState = state
             if server.model.connection.refusesMisleadingPaths, !uri.isWholePath(of: target),
                 RequestPath(String(buffer: target)) == nil
             {

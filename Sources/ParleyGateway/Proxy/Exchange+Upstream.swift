@@ -2,26 +2,29 @@ internal import NIOCore
 internal import ParleyCore
 
 extension Exchange {
-    /// The content is with an upstream.
+    /// The content is with an upstream that variables name.
     func forward(to target: ProxyTarget, _ location: CompiledLocation) {
+        guard case .template(let template) = target.destination else {
+            return self.fail(502, .noneHealthy, "no upstream")
+        }
+        let name = template.evaluated(in: self)
+        guard let upstream = self.worker.upstream(named: String(buffer: name), in: self.plan) else {
+            self.proxyHost = name
+            return self.fail(502, .noneHealthy, "no upstream \"\(String(buffer: name))\", and it is no address")
+        }
+        self.forward(to: upstream, name, location)
+    }
+
+    /// The content is with this upstream.
+    func forward(to upstream: Upstream, _ proxyHost: ByteBuffer, _ location: CompiledLocation) {
         // An error page may go to another upstream, whose peers are others.
         self.giveCircuit()
         self.tried = PeerSet()
         self.askedInstance = nil
         self.hasLookedAgain = false
         self.clearDeadline()
-        if let upstream = location.upstream {
-            self.upstream = upstream
-            self.proxyHost = ByteBuffer(string: target.host)
-        } else if case .template(let template) = target.destination {
-            let name = template.evaluated(in: self)
-            self.proxyHost = name
-            guard let upstream = self.worker.upstream(named: String(buffer: name), in: self.plan) else {
-                return self.fail(502, .noneHealthy, "no upstream \"\(String(buffer: name))\", and it is no address")
-            }
-            self.upstream = upstream
-        }
-        guard let upstream = self.upstream else { return self.fail(502, .noneHealthy, "no upstream") }
+        self.upstream = upstream
+        self.proxyHost = proxyHost
         guard self.beginDeadline(location) else { return }
         if let circuit = upstream.group.circuit {
             guard circuit.take(.request) else {
@@ -172,7 +175,8 @@ extension Exchange {
         }
         // Its answer may have come within a write.
         guard self.phase == .waiting else { return }
-        self.timer.set(milliseconds: stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout)
+        let milliseconds = stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout
+        self.timer.set(now + .milliseconds(Int64(milliseconds)))
     }
 
     /// Whether this is the same request still, with the same stream. A write may find that the connection has broken:

@@ -99,11 +99,13 @@ final class Exchange {
     var isAlone = false
     /// Wants to know where the request would go; then it goes nowhere.
     var probe: RouteProbe?
-    private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
+    let timer: LazyTimer
 
     init(worker: GatewayWorker) {
         self.worker = worker
         self.plan = worker.plan
+        self.timer = LazyTimer(worker.eventLoop)
+        self.timer.onDeadline = { [unowned self] in self.timeIsUp() }
     }
 
     var loop: any EventLoop { self.worker.eventLoop }

@@ -44,12 +44,12 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     var isDraining = false
     var isInputClosed = false
     var isWorking = false
-    var out = ByteBuffer()
+    var out = OutputBuffer()
     var hasUnflushed = false
     var timing: ClientTiming
     var requests = 0
     let opened: NIODeadline
-    private(set) lazy var timer = LazyTimer(self.eventLoop) { [unowned self] in self.timeout() }
+    let timer: LazyTimer
 
     /// What waits to be read, before reading stops.
     static let readAhead = 65_536
@@ -63,6 +63,8 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
         self.timing = timing
         self.scanner = RequestScanner(ScanLimits(settings))
         self.opened = .now()
+        self.timer = LazyTimer(eventLoop)
+        self.timer.onDeadline = { [unowned self] in self.timeout() }
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -97,8 +99,8 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
+        // Nobody is behind this handler who would want to know.
         self.receiver?.clientReadCompleted()
-        context.fireChannelReadComplete()
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

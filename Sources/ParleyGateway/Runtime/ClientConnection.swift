@@ -14,6 +14,8 @@ final class ClientConnection: RequestAcceptor {
     let channel: (any Channel)?
     let socketKey: String
     private(set) var socket: GatewayPlan.Socket
+    /// Of the plan that the socket was looked up in; none yet.
+    private var planGeneration = -1
     let number: UInt64
     private(set) var requests = 0
     /// Of the socket, or whom the PROXY protocol names.
@@ -170,8 +172,11 @@ final class ClientConnection: RequestAcceptor {
     private func begin(_ head: RequestHead, stream: any ClientStream) -> Exchange {
         self.requests += 1
         // A reload applies from the next request on, also to connections that are open.
-        if let current = self.worker.plan.sockets.first(where: { $0.address == self.socketKey }) {
-            self.socket = current
+        if self.worker.plan.generation != self.planGeneration {
+            self.planGeneration = self.worker.plan.generation
+            if let current = self.worker.plan.sockets.first(where: { $0.address == self.socketKey }) {
+                self.socket = current
+            }
         }
         let exchange = self.worker.exchange()
         exchange.begin(head, stream: stream, connection: self)

@@ -12,6 +12,8 @@ final class GatewayWorker {
     var plan: GatewayPlan
     let regexes = RegexScratch()
     private var pools: [PoolKey: UpstreamPool] = [:]
+    /// Of ``pools``, found without comparing names. A plan's locations live as long as it does, so they go with it.
+    private var poolsOfLocations: [ObjectIdentifier: UpstreamPool] = [:]
     private var streams: [PoolKey: HTTP2Pool] = [:]
     /// Of the plans before, until their last connection has ended.
     private var leavingStreams: [HTTP2Pool] = []
@@ -132,7 +134,15 @@ final class GatewayWorker {
     }
 
     func pool(_ upstream: Upstream, _ location: CompiledLocation) -> UpstreamPool {
-        let key = self.key(upstream, location)
+        // One that a variable has named is another one each time.
+        let isOwn = upstream === location.upstream
+        if isOwn, let pool = self.poolsOfLocations[ObjectIdentifier(location)] { return pool }
+        let pool = self.pool(for: self.key(upstream, location), upstream)
+        if isOwn { self.poolsOfLocations[ObjectIdentifier(location)] = pool }
+        return pool
+    }
+
+    private func pool(for key: PoolKey, _ upstream: Upstream) -> UpstreamPool {
         if let pool = self.pools[key] { return pool }
         let pool = UpstreamPool(
             eventLoop: self.eventLoop,
@@ -200,6 +210,7 @@ final class GatewayWorker {
         self.instances = [:]
         // Each holds the plan of its last request.
         self.free = []
+        self.poolsOfLocations = [:]
         let names = Set(plan.metricsShape.upstreams)
         self.upstreamCounters = self.upstreamCounters.filter { names.contains($0.key) }
         let kept = Set(plan.upstreams.values.map { ObjectIdentifier($0) })
