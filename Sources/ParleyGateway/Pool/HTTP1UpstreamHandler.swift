@@ -75,7 +75,7 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
         self.hasSent = false
     }
 
-    func rest(milliseconds: Int) { self.idleTimer.set(milliseconds: milliseconds) }
+    func rest(until deadline: NIODeadline) { self.idleTimer.set(deadline) }
 
     func close() {
         self.receiver = nil
@@ -127,10 +127,16 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     }
 
     func flush() {
-        self.sendOut()
-        guard self.hasUnflushed, let context = self.context else { return }
-        self.hasUnflushed = false
-        context.flush()
+        guard let context = self.context else { return }
+        if self.out.bytes.readableBytes > 0 {
+            self.hasUnflushed = false
+            context.writeAndFlush(self.wrapOutboundOut(self.out.handOver()), promise: nil)
+        } else if self.hasUnflushed {
+            self.hasUnflushed = false
+            context.flush()
+        } else {
+            return
+        }
         self.out.reuse()
     }
 
@@ -306,7 +312,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     }
 
     private func holdOrRead() {
-        guard let context = self.context, self.phase != .closed else { return }
+        // Within ``work()`` nobody knows yet how much will be left; whoever has called it asks again.
+        guard !self.isWorking, let context = self.context, self.phase != .closed else { return }
         let mayRead = self.inbound.readableBytes < Self.readAhead
         guard mayRead != self.isReading else { return }
         self.isReading = mayRead

@@ -152,10 +152,14 @@ extension Exchange {
 
     /// The head that goes to the client.
     func clientHead(_ upstream: ResponseHead, _ location: CompiledLocation) -> ResponseHead {
-        var head = upstream
-        head.keepsAlive = true
+        var head = ResponseHead(
+            block: FieldBlock(bytes: upstream.block.bytes),
+            status: upstream.status,
+            reason: upstream.reason,
+            version: upstream.version,
+            framing: upstream.framing
+        )
         let hidden = location.hiddenFields
-        head.block.fields = []
         head.block.fields.reserveCapacity(upstream.block.fields.count + location.addedFields.count + 4)
         let bytes = upstream.block.bytes.readableBytesUInt8Span
         let named = upstream.block.first(.connection)

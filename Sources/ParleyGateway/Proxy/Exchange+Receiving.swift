@@ -151,8 +151,7 @@ extension Exchange: ResponseReceiver {
         // 100 and 103 are between the gateway and the instance, as in nginx 1.22.
         if head.isInformational { return }
         if self.isForeign(head) { return self.refuseForeign(head) }
-        self.attempts[self.attempts.count - 1].firstByte = .now()
-        self.attempts[self.attempts.count - 1].status = head.status
+        self.noteHead(head.status)
         self.upstreamHead = head
         if let reason = Self.reason(of: head.status), location.proxy.nextUpstream.reasons.contains(reason),
             self.triesLeft > 1, self.mayTryAnother(location)
@@ -172,6 +171,13 @@ extension Exchange: ResponseReceiver {
             return self.fail(head.status, [], "answered \(head.status)")
         }
         self.answer(with: head, location)
+    }
+
+    private func noteHead(_ status: UInt16) {
+        let last = self.attempts.count - 1
+        guard last >= 0 else { return }
+        self.attempts[last].firstByte = .now()
+        self.attempts[last].status = status
     }
 
     private static func reason(of status: UInt16) -> NextUpstream.Reason? {
@@ -222,8 +228,7 @@ extension Exchange: ResponseReceiver {
         guard let stream = self.stream, let location = self.location else { return }
         self.status = 101
         self.isOwnAnswer = false
-        self.attempts[self.attempts.count - 1].firstByte = .now()
-        self.attempts[self.attempts.count - 1].status = 101
+        self.noteHead(101)
         self.phase = .tunnel
         stream.writeInformational(self.tunnelHead(head, location))
         self.timer.set(milliseconds: location.proxy.readTimeout)
@@ -263,7 +268,9 @@ extension Exchange: ResponseReceiver {
     func answerEnded(trailers: FieldBlock?) {
         guard self.phase == .answering || self.phase == .tunnel, let stream = self.stream else { return }
         self.upstreamStream = nil
-        self.attempts[self.attempts.count - 1].ended = .now()
+        let now = NIODeadline.now()
+        self.attempts[self.attempts.count - 1].ended = now
+        self.ended = now
         self.settlePeer(.succeeded)
         self.keepAnswer()
         if let encoder, self.head.method != .head {

@@ -32,7 +32,7 @@ extension Exchange: RewriteScope {
         let server = socket.servers[found]
         self.server = server
         self.location = server.outside
-        self.stream?.apply(server.outside.timing)
+        self.stream?.apply(server.outside.timing, now: self.started)
         let target = self.target()
         do {
             let uri = try RequestURI(
@@ -111,7 +111,7 @@ extension Exchange: RewriteScope {
                 let path = server.table.slashRedirect(to: found.index, args: self.rewriteState.args)
                 return self.redirect(301, to: path)
             }
-            self.stream?.apply(location.timing)
+            self.stream?.apply(location.timing, now: self.started)
             if self.isBodyTooLarge(location) { return self.fail(413, .bodyTooLarge, "the body is larger than allowed") }
             if location.rewrites.isEmpty { return self.limitRequests() }
             let result = location.rewrites.run(

@@ -94,10 +94,11 @@ extension Exchange {
         let key = self.balancingKey(upstream)
         // Of the first attempt they are noted when it fails; most do not.
         let candidates = self.attempts.isEmpty ? [] : self.candidates(of: upstream, picked: nil)
+        let now = NIODeadline.now()
         let peer = upstream.group.pick(
             tried: &self.tried,
             key: key.readableBytesUInt8Span,
-            now: self.worker.milliseconds,
+            now: Int64(clamping: now.uptimeNanoseconds / 1_000_000),
             chance: self.worker.chance()
         )
         guard let peer else {
@@ -107,7 +108,7 @@ extension Exchange {
             return self.fail(status, .noneHealthy, "no live instance of \(upstream.model.name)")
         }
         self.peer = peer
-        self.attempts.append(AttemptNote(upstream: upstream, peer: peer, began: .now(), candidates: candidates))
+        self.attempts.append(AttemptNote(upstream: upstream, peer: peer, began: now, candidates: candidates))
         if location.proxy.version == .http2 { return self.attemptHTTP2(peer, upstream, location) }
         if let idle = self.worker.pool(upstream, location).takeIdle(peer) {
             self.attempts[self.attempts.count - 1].isReused = true
@@ -310,12 +311,15 @@ extension Exchange {
     /// Tells the balancer how the attempt ended, once.
     func settlePeer(_ outcome: PeerOutcome) {
         self.giveRetry()
-        guard let peer = self.peer, let upstream = self.upstream, let note = self.attempts.last else { return }
+        let last = self.attempts.count - 1
+        guard let peer = self.peer, let upstream = self.upstream, last >= 0 else { return }
         if outcome != .succeeded { self.noteCandidates() }
         self.peer = nil
-        let latency = note.firstByte.map { ($0 - note.began).nanoseconds / 1_000 }
+        let began = self.attempts[last].began
+        let latency = self.attempts[last].firstByte.map { ($0 - began).nanoseconds / 1_000 }
+        let now = self.attempts[last].ended ?? .now()
         let answer: AnswerClass
-        switch note.status {
+        switch self.attempts[last].status {
         case 502...504: answer = .gatewayFailure
         case 500...: answer = .serverError
         case 0: answer = outcome == .failed ? .gatewayFailure : .good
@@ -326,7 +330,7 @@ extension Exchange {
             outcome,
             answer: answer,
             latency: latency,
-            now: self.worker.milliseconds
+            now: Int64(clamping: now.uptimeNanoseconds / 1_000_000)
         )
         if isEjected { self.worker.counters(of: upstream).totals.ejections &+= 1 }
     }

@@ -25,7 +25,9 @@ final class Exchange {
         case done
     }
 
-    unowned let worker: GatewayWorker
+    /// Held: to look at a reference that is not costs two atomic operations each time. ``GatewayWorker/close()`` lets
+    /// go of the exchanges that it keeps.
+    let worker: GatewayWorker
     private(set) var generation = 0
     var phase = Phase.idle
     var plan: GatewayPlan
@@ -33,6 +35,8 @@ final class Exchange {
     var stream: (any ClientStream)?
     var head = RequestHead()
     var started = NIODeadline.now()
+    /// When the last of the answer came; `nil` where that is not noted.
+    var ended: NIODeadline?
     var host = ByteBuffer()
     /// Whose request it is: of the connection, or whom a trusted proxy names.
     var client = ClientAddress()
@@ -110,6 +114,9 @@ final class Exchange {
 
     var loop: any EventLoop { self.worker.eventLoop }
 
+    /// When it began, for what counts in milliseconds.
+    var startedMilliseconds: Int64 { Int64(clamping: self.started.uptimeNanoseconds / 1_000_000) }
+
     func begin(_ head: RequestHead, stream: any ClientStream, connection: ClientConnection) {
         self.generation &+= 1
         self.plan = self.worker.plan
@@ -142,6 +149,7 @@ final class Exchange {
         self.phase = .idle
         self.connection = nil
         self.stream = nil
+        self.ended = nil
         self.head = RequestHead()
         self.host = ByteBuffer()
         self.server = nil

@@ -3,10 +3,10 @@ internal import NIOCore
 extension HTTP1ServerHandler {
     var isWritable: Bool { self.context?.channel.isWritable ?? false }
 
-    func apply(_ timing: ClientTiming) {
+    func apply(_ timing: ClientTiming, now: NIODeadline) {
         self.timing = timing
         if timing.keepalive == 0 || self.requests >= timing.keepaliveRequests { self.keepsAlive = false }
-        if NIODeadline.now() - self.opened > .milliseconds(Int64(timing.keepaliveTime)) { self.keepsAlive = false }
+        if now - self.opened > .milliseconds(Int64(timing.keepaliveTime)) { self.keepsAlive = false }
     }
 
     func writeInformational(_ head: ResponseHead) {
@@ -92,10 +92,16 @@ extension HTTP1ServerHandler {
     }
 
     func flush() {
-        self.sendOut()
-        guard self.hasUnflushed, let context = self.context else { return }
-        self.hasUnflushed = false
-        context.flush()
+        guard let context = self.context else { return }
+        if self.out.bytes.readableBytes > 0 {
+            self.hasUnflushed = false
+            context.writeAndFlush(self.wrapOutboundOut(self.out.handOver()), promise: nil)
+        } else if self.hasUnflushed {
+            self.hasUnflushed = false
+            context.flush()
+        } else {
+            return
+        }
         self.out.reuse()
         if !context.channel.isWritable { self.timer.set(milliseconds: self.timing.send) }
     }

@@ -167,7 +167,8 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
 
     /// Stops reading when what waits is enough, and goes on when it is used up.
     func holdOrRead() {
-        guard let context = self.context, self.phase != .closed else { return }
+        // Within ``work()`` nobody knows yet how much will be left; whoever has called it asks again.
+        guard !self.isWorking, let context = self.context, self.phase != .closed else { return }
         let mayRead = self.phase == .lingering || self.inbound.readableBytes < Self.readAhead
         guard mayRead != self.hasRead else { return }
         self.hasRead = mayRead

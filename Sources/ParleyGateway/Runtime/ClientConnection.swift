@@ -9,7 +9,7 @@ final class ClientConnection: RequestAcceptor {
         var port: Int
     }
 
-    unowned let worker: GatewayWorker
+    let worker: GatewayWorker
     /// `nil` when nobody is connected: routes are only asked for.
     let channel: (any Channel)?
     let socketKey: String

@@ -26,6 +26,7 @@ final class GatewayWorker {
     private static let maxAlone = 256
     var connections: [ObjectIdentifier: ClientConnection] = [:]
     private(set) var isDraining = false
+    private var isClosed = false
     private var dateSecond: Int64 = -1
     private var dateBytes: [UInt8] = []
     var metrics: MetricsShard
@@ -114,7 +115,8 @@ final class GatewayWorker {
     }
 
     func takeBack(_ exchange: Exchange) {
-        if self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan { self.free.append(exchange) }
+        guard !self.isClosed, self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan else { return }
+        self.free.append(exchange)
     }
 
     /// What is under way is not waited for any longer.
@@ -236,6 +238,8 @@ final class GatewayWorker {
     }
 
     func close() {
+        self.isClosed = true
+        self.free = []
         self.logBuffer.flush(to: self.shared.log)
         for pool in self.pools.values { pool.close() }
         for pool in self.streams.values { pool.close() }
