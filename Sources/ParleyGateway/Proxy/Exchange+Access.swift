@@ -67,16 +67,25 @@ extension Exchange {
     /// The content: what the location is there for.
     func serve() {
         guard let location = self.location else { return }
-        if let upstream = location.upstream { return self.forward(to: upstream, location.proxyHost, location) }
+        if let upstream = location.upstream {
+            guard self.passesKey(location) else { return }
+            return self.forward(to: upstream, location.proxyHost, location)
+        }
         switch location.model.action {
         case .notFound:
             self.fail(self.notFoundStatus, .noRoute, "nothing is served here")
         case .proxy(let target):
-            if let keeper = location.idempotency, self.keyed == nil, !self.findKey(keeper) { return }
+            guard self.passesKey(location) else { return }
             self.forward(to: target, location)
         case .stubStatus: self.respond(200, text: self.worker.stubStatus(), type: "text/plain")
         case .health: self.reportHealth()
         }
+    }
+
+    /// `false`: an idempotency key has decided what is answered, or will.
+    private func passesKey(_ location: CompiledLocation) -> Bool {
+        guard let keeper = location.idempotency, self.keyed == nil else { return true }
+        return self.findKey(keeper)
     }
 
     private func reportHealth() {
