@@ -15,7 +15,6 @@ struct HeadBytesTests {
             if isUpper || isLower || isDigit || byte == UInt8(ascii: "-") { expected.insert(.plainName) }
             if isUpper || "_-".utf8.contains(byte) { expected.insert(.method) }
             if byte < 0x20 || byte == 0x7F { expected.insert(.control) }
-            if "!#$%&'*+.^_`|~".utf8.contains(byte) { expected.insert(.oddName) }
             if isDigit || (65...70).contains(byte) || (97...102).contains(byte) { expected.insert(.hex) }
             if isDigit { expected.insert(.digit) }
             #expect(ByteKind.of(byte) == expected, "byte \(byte)")
