@@ -3,8 +3,9 @@ internal import ParleyCore
 
 /// A location with everything prepared that a request needs there. Immutable; shared by all event loops.
 final class CompiledLocation: Sendable {
-    /// A field to be written: its name with its case, and what its value is made of.
-    struct Field: Sendable {
+    /// A field to be written: its name with its case, and what its value is made of. A class, so that going through
+    /// them does not copy both each time.
+    final class Field: Sendable {
         let name: [UInt8]
         let known: KnownField
         let value: Template

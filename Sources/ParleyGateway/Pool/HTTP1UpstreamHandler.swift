@@ -35,6 +35,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     private var requestFraming = BodyFraming.none
     private var out = OutputBuffer()
     private var hasUnflushed = false
+    /// What the channel has said last of whether more may be written.
+    private var hasRoom = true
     private(set) var hasSent = false
     private let idleTimer: LazyTimer
 
@@ -50,10 +52,13 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     }
 
     var isReused: Bool { self.requests > 1 }
-    var isWritable: Bool { self.context?.channel.isWritable ?? false }
+    var isWritable: Bool { self.hasRoom && self.context != nil }
     var isOpen: Bool { self.phase != .closed && (self.context?.channel.isActive ?? false) }
 
-    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        self.hasRoom = context.channel.isWritable
+    }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.connectionEnded()
@@ -172,7 +177,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        self.receiver?.upstreamWritabilityChanged(isWritable: context.channel.isWritable)
+        self.hasRoom = context.channel.isWritable
+        self.receiver?.upstreamWritabilityChanged(isWritable: self.hasRoom)
         context.fireChannelWritabilityChanged()
     }
 

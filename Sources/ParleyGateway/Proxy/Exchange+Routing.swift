@@ -39,9 +39,7 @@ extension Exchange: RewriteScope {
                 target.readableBytesUInt8Span,
                 mergesSlashes: server.model.connection.mergesSlashes
             )
-            var state = RewriteState(uri, target: target)
-            swap(&state.variables, &self.rewriteState.variables)
-            self.rewriteState = state
+            self.rewriteState.begin(uri, target: target)
             if server.model.connection.refusesMisleadingPaths, !uri.isWholePath(of: target),
                 RequestPath(String(buffer: target)) == nil
             {

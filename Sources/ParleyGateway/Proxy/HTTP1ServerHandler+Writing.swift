@@ -1,7 +1,7 @@
 internal import NIOCore
 
 extension HTTP1ServerHandler {
-    var isWritable: Bool { self.context?.channel.isWritable ?? false }
+    var isWritable: Bool { self.hasRoom && self.context != nil }
 
     func apply(_ timing: ClientTiming, now: NIODeadline) {
         self.timing = timing
@@ -103,7 +103,7 @@ extension HTTP1ServerHandler {
             return
         }
         self.out.reuse()
-        if !context.channel.isWritable { self.timer.set(milliseconds: self.timing.send) }
+        if !self.hasRoom { self.timer.set(milliseconds: self.timing.send) }
     }
 
     private func sendOut() {

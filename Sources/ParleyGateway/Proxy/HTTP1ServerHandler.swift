@@ -46,6 +46,8 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     var isWorking = false
     var out = OutputBuffer()
     var hasUnflushed = false
+    /// What the channel has said last of whether more may be written.
+    var hasRoom = true
     var timing: ClientTiming
     var requests = 0
     let opened: NIODeadline
@@ -69,6 +71,7 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        self.hasRoom = context.channel.isWritable
         if context.channel.isActive { self.timer.set(milliseconds: self.settings.clientHeaderTimeout) }
     }
 
@@ -119,10 +122,11 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable {
+        self.hasRoom = context.channel.isWritable
+        if self.hasRoom {
             if self.phase == .exchange || self.phase == .tunnel { self.timer.clear() }
         }
-        self.receiver?.clientWritabilityChanged(isWritable: context.channel.isWritable)
+        self.receiver?.clientWritabilityChanged(isWritable: self.hasRoom)
         context.fireChannelWritabilityChanged()
     }
 

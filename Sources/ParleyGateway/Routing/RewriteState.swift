@@ -43,6 +43,19 @@ package struct RewriteState: Sendable {
         self.isRawUsable = uri.isRawUsable
     }
 
+    /// The path and the arguments of a request that begins; what its host has already put aside stays.
+    mutating func begin(_ uri: RequestURI, target: ByteBuffer) {
+        self.path = uri.path(of: target)
+        self.args = uri.args(of: target)
+        self.hasEscapes = uri.hasEscapes
+        self.hasPlus = uri.hasPlus
+        self.isRawUsable = uri.isRawUsable
+        self.isLocationUsable = true
+        self.isInternal = false
+        self.isMoved = false
+        self.changes = 0
+    }
+
     /// Counts a change of the path or an internal redirect.
     /// - Returns: Whether there may be one more; else the request is answered 500.
     package mutating func countChange() -> Bool {
