@@ -398,6 +398,7 @@ let package = Package(
                 "ParleyRESP", "ParleyRedis", "ParleySagas", "RedisTestSupport", "RabbitMQTestSupport",
                 "ProcessTestSupport", product("Logging", "swift-log"),
             ],
+            exclude: ["Peer"],
             swiftSettings: settings
         ),
         .testTarget(

@@ -7,15 +7,16 @@ swift_major=6 swift_minor=3
 # GRDB links the system's SQLite; the gateway its PCRE2, its zlib, and libcrypt for the hashes of passwords.
 build_packages='libsqlite3-dev libpcre2-dev zlib1g-dev libcrypt-dev'
 # sqlite3: a store seen from outside; perl: dev/tidy; the servers that the backends are tested on; pika: a client of
-# others; pip: Valkey, which Debian has not; openssl: certificates; bind9-dnsutils: dig, another's DNS client
+# others; pip: Valkey, which Debian has not; openssl: certificates; bind9-dnsutils: dig, another's DNS client;
+# nghttp2-client: h2load and nghttp, clients of HTTP/2
 # shellcheck disable=SC2034 # dev/test reads it
 test_packages="$build_packages sqlite3 curl perl redis-server rabbitmq-server python3-pika python3-pip openssl"
-test_packages+=' bind9-dnsutils'
+test_packages+=' bind9-dnsutils nghttp2-client'
 # What swift.org's own list asks for beside a toolchain that was only unpacked; the toolchain's images have them.
 toolchain_packages='g++ libcurl4-openssl-dev libncurses-dev libsqlite3-dev libxml2-dev'
 
 # The same on macOS, where SQLite, curl and perl are part of the system: package=formula.
-brew_formulas='redis-server=redis bind9-dnsutils=bind libpcre2-dev=pcre2'
+brew_formulas='redis-server=redis bind9-dnsutils=bind libpcre2-dev=pcre2 nghttp2-client=nghttp2'
 
 # A toolchain that was unpacked on a bare system can start neither itself (shared libraries) nor its C++ compiler
 # (headers). Asked for by trying, not by name: where it works, nothing is installed.

@@ -6,7 +6,8 @@ internal import X509
 
 /// A certificate that the system makes for itself, so that TLS can be tried: nobody trusts it who has not been told to.
 ///
-/// It is kept in the data folder beside its key, and made anew when it is missing or its time is nearly over.
+/// It is kept in the data folder beside its key, and made anew when it is missing, when its key is another one, or when
+/// its time is nearly over. Files that somebody else has put there stay as they are.
 struct DevelopmentCertificate {
     struct Failure: RetryClassifiedError, CustomStringConvertible {
         var message: String
@@ -16,6 +17,7 @@ struct DevelopmentCertificate {
 
     private static let lifetime: TimeInterval = 365 * 86_400
     private static let renewal: TimeInterval = 30 * 86_400
+    private static let commonName = "order-system gateway"
 
     let path: String
     let keyPath: String
@@ -24,10 +26,11 @@ struct DevelopmentCertificate {
     init(folder: String, hosts: [String]) throws {
         self.path = folder + "/gateway-certificate.pem"
         self.keyPath = folder + "/gateway-key.pem"
-        if Self.isUsable(self.path), FileManager.default.fileExists(atPath: self.keyPath) { return }
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-            try self.make(hosts)
+            let lock = try FolderLock(folder + "/gateway-certificate.lock")
+            defer { lock.release() }
+            if self.isToBeMade { try self.make(hosts) }
         } catch {
             throw Failure(
                 message: "The gateway's certificate cannot be made at \(self.path): \(error). Is the folder writable?"
@@ -35,17 +38,24 @@ struct DevelopmentCertificate {
         }
     }
 
-    private static func isUsable(_ path: String) -> Bool {
-        guard let text = try? String(contentsOfFile: path, encoding: .utf8),
-            let certificate = try? Certificate(pemEncoded: text)
+    private var isToBeMade: Bool {
+        let files = FileManager.default
+        guard let text = try? String(contentsOfFile: self.path, encoding: .utf8) else {
+            return !files.fileExists(atPath: self.path)
+        }
+        guard let name = try? Self.name(),
+            let certificate = try? Certificate(pemEncoded: text), certificate.subject == name
         else { return false }
-        return certificate.notValidAfter.timeIntervalSinceNow > Self.renewal
+        guard let secret = try? String(contentsOfFile: self.keyPath, encoding: .utf8),
+            let key = try? Certificate.PrivateKey(pemEncoded: secret), key.publicKey == certificate.publicKey
+        else { return true }
+        return certificate.notValidAfter.timeIntervalSinceNow <= Self.renewal
     }
 
     private func make(_ hosts: [String]) throws {
         let key = P256.Signing.PrivateKey()
         let now = Date()
-        let name = try DistinguishedName { CommonName("order-system gateway") }
+        let name = try Self.name()
         let signer = Certificate.PrivateKey(key)
         let certificate = try Certificate(
             version: .v3,
@@ -57,26 +67,48 @@ struct DevelopmentCertificate {
             subject: name,
             signatureAlgorithm: .ecdsaWithSHA256,
             extensions: try Certificate.Extensions {
+                // Some programs trust authorities only. This one could sign for this server's names and no others.
                 Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
                 Critical(KeyUsage(digitalSignature: true, keyCertSign: true))
+                Critical(Self.constraints(hosts))
                 try ExtendedKeyUsage([.serverAuth])
                 SubjectAlternativeNames(Self.names(hosts))
             },
             issuerPrivateKey: signer
         )
-        // The key first, for nobody but its owner: a certificate without a key would be taken for usable.
-        let secret = Data(key.pemRepresentation.utf8)
-        guard
-            FileManager.default.createFile(
-                atPath: self.keyPath,
-                contents: secret,
-                attributes: [.posixPermissions: 0o600]
-            )
-        else { throw Failure(message: "\(self.keyPath) cannot be written") }
-        try Data(certificate.serializeAsPEM().pemString.utf8).write(
-            to: URL(fileURLWithPath: self.path),
-            options: .atomic
-        )
+        try Self.write(key.pemRepresentation, to: self.keyPath, mode: 0o600)
+        try Self.write(certificate.serializeAsPEM().pemString, to: self.path, mode: 0o644)
+    }
+
+    /// As a whole or not at all, and never readable for more than `mode` says.
+    private static func write(_ text: String, to path: String, mode: mode_t) throws {
+        let aside = path + ".new"
+        unlink(aside)
+        let descriptor = open(aside, O_WRONLY | O_CREAT | O_EXCL, mode)
+        guard descriptor >= 0 else { throw Failure(message: "\(aside): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+            guard count > 0 else { throw Failure(message: "\(aside): \(String(cString: strerror(errno)))") }
+            rest = rest.dropFirst(count)
+        }
+        guard fsync(descriptor) == 0, rename(aside, path) == 0 else {
+            throw Failure(message: "\(path): \(String(cString: strerror(errno)))")
+        }
+    }
+
+    private static func name() throws -> DistinguishedName {
+        try DistinguishedName { CommonName(Self.commonName) }
+    }
+
+    /// The bytes of an address as text; `nil` for a name.
+    private static func address(_ text: String) -> [UInt8]? {
+        for (family, count) in [(AF_INET, 4), (AF_INET6, 16)] {
+            var bytes = [UInt8](repeating: 0, count: count)
+            if inet_pton(family, text, &bytes) == 1 { return bytes }
+        }
+        return nil
     }
 
     private static func names(_ hosts: [String]) -> [GeneralName] {
@@ -84,9 +116,41 @@ struct DevelopmentCertificate {
         for address in [[127, 0, 0, 1], Array(repeating: 0, count: 15) + [1]] as [[UInt8]] {
             names.append(.ipAddress(ASN1OctetString(contentBytes: address[...])))
         }
-        for host in hosts where host != "localhost" && !host.contains(":") && host.contains(where: \.isLetter) {
-            names.append(.dnsName(host))
+        for host in hosts where host != "localhost" && host != "127.0.0.1" && host != "::1" {
+            if let address = Self.address(host) {
+                names.append(.ipAddress(ASN1OctetString(contentBytes: address[...])))
+            } else {
+                names.append(.dnsName(host))
+            }
         }
         return names
     }
+
+    private static func constraints(_ hosts: [String]) -> NameConstraints {
+        var (domains, ranges): ([String], [ASN1OctetString]) = ([], [])
+        for name in Self.names(hosts) {
+            switch name {
+            case .dnsName(let name): domains.append(name)
+            case .ipAddress(let address):
+                let mask = [UInt8](repeating: 255, count: address.bytes.count)
+                ranges.append(ASN1OctetString(contentBytes: (Array(address.bytes) + mask)[...]))
+            default: break
+            }
+        }
+        return NameConstraints(permittedDNSDomains: domains, permittedIPRanges: ranges)
+    }
+}
+
+/// One process at a time; the system releases it when the process ends.
+private struct FolderLock {
+    private let descriptor: Int32
+
+    init(_ path: String) throws {
+        self.descriptor = open(path, O_RDWR | O_CREAT, 0o600)
+        guard self.descriptor >= 0, flock(self.descriptor, LOCK_EX) == 0 else {
+            throw DevelopmentCertificate.Failure(message: "\(path): \(String(cString: strerror(errno)))")
+        }
+    }
+
+    func release() { close(self.descriptor) }
 }

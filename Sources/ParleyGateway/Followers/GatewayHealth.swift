@@ -1,9 +1,7 @@
 internal import AsyncHTTPClient
 internal import NIOCore
-internal import NIOHTTP1
 internal import ParleyCore
 internal import ParleyDiscovery
-internal import ParleyHTTPClient
 internal import Synchronization
 
 #if canImport(FoundationEssentials)
@@ -37,6 +35,7 @@ final class GatewayHealth: Sendable {
     private struct State {
         var plan: GatewayPlan?
         var isDraining = false
+        var isAsking = false
         var cached: (until: ContinuousClock.Instant, report: Report)?
     }
 
@@ -45,13 +44,14 @@ final class GatewayHealth: Sendable {
     /// Of a service with more instances, so many are asked.
     private static let maxInstances = 16
 
-    private let connections: HTTPConnections
+    private let questions: OwnQuestions
     private let timeLimit: Duration
     private let time: any TimeSource
     private let state = Mutex(State())
+    private let asked = Signal()
 
-    init(connections: HTTPConnections, timeLimit: Duration, time: any TimeSource) {
-        self.connections = connections
+    init(questions: OwnQuestions, timeLimit: Duration, time: any TimeSource) {
+        self.questions = questions
         self.timeLimit = timeLimit
         self.time = time
     }
@@ -78,9 +78,24 @@ final class GatewayHealth: Sendable {
         return (isDraining && question != .live ? 503 : 200, ByteBuffer(bytes: body))
     }
 
+    /// However many ask, the services are asked once.
     private func report() async -> Report {
-        let (plan, cached) = self.state.withLock { ($0.plan, $0.cached) }
-        if let cached, self.time.now < cached.until { return cached.report }
+        while true {
+            let generation = self.asked.generation
+            let now = self.time.now
+            let (known, isOurs, plan) = self.state.withLock { state -> (Report?, Bool, GatewayPlan?) in
+                if let cached = state.cached, now < cached.until { return (cached.report, false, nil) }
+                guard !state.isAsking else { return (nil, false, nil) }
+                state.isAsking = true
+                return (nil, true, state.plan)
+            }
+            if let known { return known }
+            if isOurs { return await self.ask(plan) }
+            await self.asked.wait(after: generation, until: nil, on: self.time)
+        }
+    }
+
+    private func ask(_ plan: GatewayPlan?) async -> Report {
         var services: [String: ServiceReport] = [:]
         await withTaskGroup(of: (String, ServiceReport).self) { group in
             for (name, upstream, isAsked) in Self.subjects(of: plan) {
@@ -90,7 +105,12 @@ final class GatewayHealth: Sendable {
         }
         let report = Report(status: services.values.map(\.status).max() ?? .passing, services: services)
         let until = self.time.now.advanced(by: Self.lifetime)
-        self.state.withLock { $0.cached = (until, report) }
+        self.state.withLock { state in
+            state.isAsking = false
+            // A reload has other services.
+            if state.plan === plan { state.cached = (until, report) }
+        }
+        self.asked.ring()
         return report
     }
 
@@ -130,12 +150,7 @@ final class GatewayHealth: Sendable {
 
     private func isReady(_ peer: PeerModel) async -> Bool {
         let request = HTTPClientRequest(url: "http://\(peer.name)/health/ready")
-        let deadline = NIODeadline.now() + TimeAmount(self.timeLimit)
-        guard let response = try? await self.connections.client.execute(request, deadline: deadline) else {
-            return false
-        }
-        // Read, so that the connection can be used again; a health answer is small.
-        _ = try? await response.body.collect(upTo: 65_536)
-        return (200..<300).contains(response.status.code)
+        guard let answer = try? await self.questions.answer(to: request, within: self.timeLimit) else { return false }
+        return (200..<300).contains(answer.status)
     }
 }

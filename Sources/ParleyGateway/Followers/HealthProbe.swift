@@ -2,18 +2,30 @@ internal import AsyncHTTPClient
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOPosix
+internal import NIOSSL
 internal import ParleyCore
 internal import ParleyHTTPClient
 
 /// Asks one instance whether it is well.
 struct HealthProbe: Sendable {
     private let rules: HealthCheckRules
-    private let connections: HTTPConnections
+    /// How the instances are spoken to; `nil` is without TLS.
+    private let tls: (rules: UpstreamTLS, host: String)?
+    private let certificates: UpstreamCertificates
+    private let questions: OwnQuestions
     private let loops: MultiThreadedEventLoopGroup
 
-    init(_ rules: HealthCheckRules, connections: HTTPConnections, loops: MultiThreadedEventLoopGroup) {
+    init(
+        _ rules: HealthCheckRules,
+        tls: (rules: UpstreamTLS, host: String)?,
+        certificates: UpstreamCertificates,
+        questions: OwnQuestions,
+        loops: MultiThreadedEventLoopGroup
+    ) {
         self.rules = rules
-        self.connections = connections
+        self.tls = tls
+        self.certificates = certificates
+        self.questions = questions
         self.loops = loops
     }
 
@@ -46,16 +58,20 @@ struct HealthProbe: Sendable {
         _ statuses: ClosedRange<Int>
     ) async -> Bool {
         let authority = peer.host.contains(":") ? "[\(peer.host)]:\(peer.port)" : "\(peer.host):\(peer.port)"
-        var request = HTTPClientRequest(url: "http://\(authority)\(URLTarget.escaped(path))")
+        var request = HTTPClientRequest(
+            url: "\(self.tls == nil ? "http" : "https")://\(authority)\(URLTarget.escaped(path))"
+        )
         if let host { request.headers.add(name: "Host", value: host) }
         request.headers.add(name: "User-Agent", value: "parley-health-check")
-        let deadline = NIODeadline.now() + self.timeout
-        guard let response = try? await self.connections.client.execute(request, deadline: deadline) else {
-            return false
+        if self.tls != nil {
+            // It asks whether the instance answers. Who it is, each request that goes there finds out.
+            var configuration = TLSConfiguration.makeClientConfiguration()
+            configuration.certificateVerification = .none
+            request.tlsConfiguration = configuration
         }
-        // Read, so that the connection can be used again; a health answer is small.
-        _ = try? await response.body.collect(upTo: 65_536)
-        return statuses.contains(Int(response.status.code))
+        let limit = Duration.milliseconds(Int64(max(1, self.rules.timeout)))
+        guard let answer = try? await self.questions.answer(to: request, within: limit) else { return false }
+        return statuses.contains(Int(answer.status))
     }
 
     // MARK: - gRPC
@@ -64,11 +80,17 @@ struct HealthProbe: Sendable {
         guard let address = try? SocketAddress(ipAddress: peer.host, port: peer.port) else { return false }
         let timeout = self.timeout
         let loop = self.loops.next()
+        let tls = self.tls
+        let certificates = self.certificates
         let answer = ClientBootstrap(group: loop)
             .connectTimeout(timeout)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(HTTP2ClientConnection(isSecure: false))
+                    if let tls {
+                        let handler = try certificates.makeHandler(tls.rules, protocols: ["h2"], host: tls.host)
+                        try channel.pipeline.syncOperations.addHandler(handler)
+                    }
+                    try channel.pipeline.syncOperations.addHandler(HTTP2ClientConnection(isSecure: tls != nil))
                 }
             }
             .connect(to: address)

@@ -1,5 +1,4 @@
 internal import NIOCore
-internal import NIOPosix
 internal import ParleyCore
 internal import ParleyDiscovery
 
@@ -19,6 +18,7 @@ struct InstanceSource: Sendable {
     private static let registryInterval: Duration = .milliseconds(100)
     /// The system's resolver does not say for how long its answers are good.
     private static let systemInterval: Duration = .seconds(5)
+    fileprivate static let systemLimit: Duration = .seconds(10)
 
     /// `nil` for instances that do not change.
     ///
@@ -113,9 +113,7 @@ struct InstanceSource: Sendable {
                 )
             }
             return InstanceSource(interval: Self.systemInterval) {
-                let addresses = try await NIOThreadPool.singleton.runIfActive {
-                    try HostLookup.addresses(of: name, port: port)
-                }
+                let addresses = try await HostLookup.addresses(of: name, port: port, within: Self.systemLimit, on: time)
                 guard !addresses.isEmpty else { throw GatewayError(.unknownHost, "the name \(name) is not known") }
                 return addresses.map { address in
                     var peer = model.found
@@ -184,7 +182,8 @@ actor HostAddresses {
     func address(of host: String) async throws -> String? {
         if IPAddress(host) != nil { return host }
         if let entry = self.known[host], self.time.now < entry.until { return entry.address }
-        let addresses = try await NIOThreadPool.singleton.runIfActive { try HostLookup.addresses(of: host, port: 0) }
+        let limit = InstanceSource.systemLimit
+        let addresses = try await HostLookup.addresses(of: host, port: 0, within: limit, on: self.time)
         if self.known.count >= Self.maxHosts { self.known.removeAll() }
         // One instance is one peer. The first that is IPv4, as resolvers of registries choose.
         let address = addresses.first { !$0.contains(":") } ?? addresses.first

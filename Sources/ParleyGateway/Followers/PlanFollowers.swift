@@ -3,7 +3,6 @@ internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
 internal import ParleyDiscovery
-internal import ParleyHTTPClient
 internal import Synchronization
 
 /// Follows whatever changes behind the upstreams of the plan in force: their instances, and how they are.
@@ -13,7 +12,7 @@ final class PlanFollowers: Sendable {
 
     private let resolver: (any ServiceResolver)?
     private let rpcResolver: (any ServiceResolver)?
-    private let connections: HTTPConnections
+    private let questions: OwnQuestions
     private let shared: GatewayShared
     private let current = Mutex<(plan: GatewayPlan, workers: [WorkerHandle])?>(nil)
     private let changed = Signal()
@@ -21,12 +20,12 @@ final class PlanFollowers: Sendable {
     init(
         resolver: (any ServiceResolver)?,
         rpcResolver: (any ServiceResolver)?,
-        connections: HTTPConnections,
+        questions: OwnQuestions,
         shared: GatewayShared
     ) {
         self.resolver = resolver
         self.rpcResolver = rpcResolver
-        self.connections = connections
+        self.questions = questions
         self.shared = shared
     }
 
@@ -54,6 +53,12 @@ final class PlanFollowers: Sendable {
         }
     }
 
+    /// It will not be in force.
+    func discard(_ plan: GatewayPlan) {
+        let kept = self.current.withLock { $0?.plan.upstreams.values.map { ObjectIdentifier($0) } } ?? []
+        for upstream in plan.upstreams.values where !kept.contains(ObjectIdentifier(upstream)) { upstream.follow(nil) }
+    }
+
     /// This plan is in force now.
     func adopt(_ plan: GatewayPlan, _ workers: [WorkerHandle]) {
         self.current.withLock { $0 = (plan, workers) }
@@ -69,7 +74,6 @@ final class PlanFollowers: Sendable {
                 if let (plan, workers) = current {
                     self.start(plan, workers, in: &group)
                     self.startChecks(of: plan, in: &group)
-                    for server in plan.sharedServers.values { group.addTask { await server.run() } }
                 }
                 await self.changed.wait(after: generation, until: nil, on: self.shared.time)
                 group.cancelAll()
@@ -91,7 +95,13 @@ final class PlanFollowers: Sendable {
     private func startChecks(of plan: GatewayPlan, in group: inout TaskGroup<Void>) {
         for upstream in plan.upstreams.values {
             guard let rules = upstream.model.healthCheck else { continue }
-            let probe = HealthProbe(rules, connections: self.connections, loops: .singleton)
+            let probe = HealthProbe(
+                rules,
+                tls: plan.tls(of: upstream),
+                certificates: self.shared.upstreamCertificates,
+                questions: self.questions,
+                loops: .singleton
+            )
             let checker = HealthChecker(upstream: upstream, rules: rules, probe: probe, shared: self.shared)
             group.addTask { await checker.run() }
         }
@@ -135,6 +145,15 @@ final class PlanFollowers: Sendable {
 extension GatewayPlan {
     private var locations: some Sequence<CompiledLocation> {
         self.sockets.lazy.flatMap(\.servers).flatMap(\.locations)
+    }
+
+    /// How it is spoken to, when that is TLS.
+    func tls(of upstream: Upstream) -> (rules: UpstreamTLS, host: String)? {
+        for location in self.locations where location.upstream === upstream {
+            guard let target = location.target, target.scheme == .https || target.scheme == .grpcs else { continue }
+            return (location.proxy.tls, target.host)
+        }
+        return nil
     }
 
     /// Whether requests to it are gRPC.

@@ -29,9 +29,10 @@ struct UpstreamFollower: Sendable {
     }
 
     private func look(_ isFailing: inout Bool) async {
+        let number = self.upstream.beginLook()
         do {
             let peers = try await self.source.peers()
-            guard !Task.isCancelled else { return }
+            guard !Task.isCancelled, self.upstream.takes(number) else { return }
             try await self.take(peers)
             if isFailing {
                 isFailing = false

@@ -36,6 +36,11 @@ struct AnswerKeeper: Sendable {
         self.store.finish(key, token: token, answer: answer, until: until)
     }
 
+    /// The key is free again after this time: what has become of the request is not known.
+    func keepTaken(_ key: IdempotencyKey, token: String, for lease: Duration) {
+        self.store.renew(key, token: token, leaseUntil: self.time.wallTime + lease)
+    }
+
     func release(_ key: IdempotencyKey, token: String) { self.store.release(key, token: token) }
 
     /// Refusals of the caller, and of this moment, are not about the request: another token, or another time, may have
@@ -45,20 +50,34 @@ struct AnswerKeeper: Sendable {
     }
 }
 
-/// The keepers of a gateway, one for each rule: what they remember outlives a reload.
+/// The keepers of a gateway, one for each rule and way to tell callers apart: what they remember outlives a reload.
 final class AnswerKeepers: Sendable {
-    private let stores = Mutex<[IdempotencyRules: InMemoryIdempotencyStore]>([:])
+    /// The same name in two files of passwords is two callers.
+    private struct Scope: Hashable {
+        var rules: IdempotencyRules
+        var userFile: String?
+        var keys: APIKeys?
+        var tokens: JWTRules?
+    }
+
+    private let stores = Mutex<[Scope: InMemoryIdempotencyStore]>([:])
     private let time: any TimeSource
 
     init(time: any TimeSource) {
         self.time = time
     }
 
-    func keeper(_ rules: IdempotencyRules) -> AnswerKeeper {
+    func keeper(_ rules: IdempotencyRules, _ settings: LocationSettings) -> AnswerKeeper {
+        let scope = Scope(
+            rules: rules,
+            userFile: settings.basicAuth?.userFile,
+            keys: settings.apiKeys,
+            tokens: settings.jwt
+        )
         let store = self.stores.withLock { stores in
-            if let store = stores[rules] { return store }
+            if let store = stores[scope] { return store }
             let store = InMemoryIdempotencyStore(maxBytes: rules.maxStoredBytes)
-            stores[rules] = store
+            stores[scope] = store
             return store
         }
         return AnswerKeeper(rules, store: store, time: self.time)
@@ -89,10 +108,11 @@ struct KeyedRequest {
         return Self.hex(hash.finalize())
     }
 
-    /// Who asks, as far as it can be told: what one of them may see another one may not.
-    static func caller(_ identity: AccessIdentity?, credentials: some Collection<UInt8>) -> String {
-        if let identity { return "name \(String(decoding: identity.name, as: UTF8.self))" }
-        return credentials.isEmpty ? "" : "credentials \(Self.hex(SHA256.hash(data: Array(credentials))))"
+    /// Who asks, as far as it can be told: what one of them may see another one may not. A stranger is an address.
+    static func caller(_ identity: AccessIdentity?, credentials: [UInt8], address: [UInt8]) -> String {
+        if let identity, !identity.name.isEmpty { return "name \(String(decoding: identity.name, as: UTF8.self))" }
+        if !credentials.isEmpty { return "credentials \(Self.hex(SHA256.hash(data: credentials)))" }
+        return "address \(Self.hex(address))"
     }
 
     private static func hex(_ bytes: some Sequence<UInt8>) -> String {

@@ -23,7 +23,7 @@ extension Exchange {
             return false
         }
         let credentials = block.first(.authorization).map { Array(block.view($0.value)) } ?? []
-        let caller = KeyedRequest.caller(self.identity, credentials: credentials)
+        let caller = KeyedRequest.caller(self.identity, credentials: credentials, address: self.client.bytes)
         let key = IdempotencyKey(caller: caller, key: block.text(field.value))
         self.keyed = KeyedRequest(keeper: keeper, key: key)
         return true
@@ -66,7 +66,8 @@ extension Exchange {
             let name = field.name.rawName.utf8
             upstream.block.append(name: name, value: field.value.utf8, known: KnownField(Array(name).span))
         }
-        upstream.framing = .length(Int64(answer.body.count))
+        let hasBody = answer.status != 204 && answer.status != 304
+        upstream.framing = hasBody ? .length(Int64(answer.body.count)) : .none
         var head = self.clientHead(upstream, location)
         head.block.append("Idempotency-Replayed", "true" as StaticString, .other)
         self.why = "the answer of the first request with its Idempotency-Key"
@@ -81,7 +82,9 @@ extension Exchange {
         guard let keyed, case .begun(let token) = keyed.state else { return }
         var fields = HTTPFields()
         let bytes = head.block.bytes.readableBytesUInt8Span
+        let named = head.block.first(.connection)
         for field in head.block.fields where !location.hiddenFields.contains(field, in: bytes) {
+            if let named, Self.isNamed(field, by: named, bytes) { continue }
             guard let name = HTTPField.Name(head.block.text(field.name)) else { continue }
             fields.append(HTTPField(name: name, value: head.block.text(field.value)))
         }
@@ -91,7 +94,12 @@ extension Exchange {
 
     func keepBody(_ body: ByteBuffer) {
         guard case .answering(let token, var answer) = self.keyed?.state else { return }
-        guard answer.body.count + body.readableBytes <= AnswerKeeper.maxAnswerBytes else { return self.dropKey() }
+        guard answer.body.count + body.readableBytes <= AnswerKeeper.maxAnswerBytes else {
+            let wasAlone = self.isAlone
+            self.releaseKey()
+            if wasAlone { self.giveUp(502, [], "its answer is too large to be kept, and its client has gone") }
+            return
+        }
         // Else it would be held twice, and copied.
         self.keyed?.state = .begun(token: token)
         answer.body += body.readableBytesView
@@ -101,30 +109,75 @@ extension Exchange {
     /// The answer is complete.
     func keepAnswer() {
         guard let keyed, case .answering(let token, let answer) = keyed.state else { return }
-        guard AnswerKeeper.isKept(UInt16(clamping: answer.status)) else { return self.dropKey() }
+        guard AnswerKeeper.isKept(UInt16(clamping: answer.status)) else { return self.releaseKey() }
         self.keyed = nil
+        self.leaveAlone()
         keyed.keeper.finish(keyed.key, token: token, answer: answer)
     }
 
-    /// Nothing is kept: the next try runs.
+    /// Nothing is kept, and the next try runs.
+    private func releaseKey() { self.endKey(free: nil) }
+
+    /// There is no answer to keep. The next try runs at once when nothing can have been done; where an instance may
+    /// still be at work, or its answer was lost, the key stays taken for a while.
     func dropKey() {
+        guard self.keyed != nil else { return }
+        self.endKey(free: self.uncertainty)
+    }
+
+    private func endKey(free lease: Duration?) {
         guard let keyed else { return }
         self.keyed = nil
+        self.leaveAlone()
         switch keyed.state {
         case .collecting: break
-        case .begun(let token), .answering(let token, _): keyed.keeper.release(keyed.key, token: token)
+        case .begun(let token), .answering(let token, _):
+            if let lease {
+                keyed.keeper.keepTaken(keyed.key, token: token, for: lease)
+            } else {
+                keyed.keeper.release(keyed.key, token: token)
+            }
         }
     }
 
-    /// Whether the work goes on although nobody waits for it any more: the client will ask again, with its key.
+    /// How long the last instance that was sent the request may still be at work; `nil` when it is certainly not.
+    private var uncertainty: Duration? {
+        guard let last = self.attempts.last, last.sent != nil else { return nil }
+        let long = Duration.milliseconds(Int64(self.location?.proxy.readTimeout ?? 60_000))
+        switch last.failure?.kind {
+        // What the instance has answered with is no result; or there is no answer, or not all of it.
+        case nil: return last.status > 0 && !AnswerKeeper.isKept(last.status) ? nil : long
+        case .connect, .tls, .connectTimeout, .refused, .overflow: return nil
+        case .readTimeout, .sendTimeout: return long
+        // Most likely it has ended.
+        case .lost, .truncated, .garbage, .headTooLarge, .misdirected: return .seconds(10)
+        }
+    }
+
+    // MARK: - Without the client
+
+    private static let longestAlone: TimeAmount = .seconds(60)
+
+    /// Whether the work goes on although nobody waits for it any more: the client will ask again, with its key. For a
+    /// minute, and for as many as the worker allows.
     func goesOnAlone() -> Bool {
         switch self.keyed?.state {
         case nil, .collecting: return false
-        case .begun, .answering:
-            self.stream = DiscardingStream(self.loop)
-            // Whoever reads the rest reads at once.
-            self.clientWritabilityChanged(isWritable: true)
-            return true
+        case .begun, .answering: break
         }
+        guard !self.isAlone, self.worker.takeAlone() else { return false }
+        self.isAlone = true
+        self.stream = DiscardingStream(self.loop)
+        let latest = NIODeadline.now() + Self.longestAlone
+        self.setDeadline(min(self.deadline ?? latest, latest))
+        // Whoever reads the rest reads at once.
+        self.clientWritabilityChanged(isWritable: true)
+        return true
+    }
+
+    func leaveAlone() {
+        guard self.isAlone else { return }
+        self.isAlone = false
+        self.worker.giveAlone()
     }
 }

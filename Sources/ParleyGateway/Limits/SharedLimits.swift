@@ -41,6 +41,7 @@ final class SharedLimitServer: Sendable {
     private let random: any RandomSource
     private let configuration: RESPConfiguration
     private let state = Mutex(State())
+    private let connected = Signal()
 
     /// - Throws: ``GatewayError`` when the address is none.
     init(url: String, logger: Logger, time: any TimeSource, random: any RandomSource) throws {
@@ -61,12 +62,24 @@ final class SharedLimitServer: Sendable {
         self.random = random
     }
 
-    /// Keeps the connection until the task is cancelled.
-    func run() async {
+    /// Keeps the connection while it is wanted; `changed` rings when that may be otherwise.
+    func run(while isWanted: @escaping @Sendable () -> Bool, _ changed: Signal) async {
         let client = RESPClient(self.configuration, logger: self.logger, time: self.time, random: self.random)
         self.state.withLock { $0.client = client }
-        // It ends with its task only, and says itself why there is no connection.
-        try? await client.run()
+        self.connected.ring()
+        await withTaskGroup(of: Void.self) { group in
+            // It says itself why there is no connection.
+            group.addTask { try? await client.runUntilCancelled() }
+            group.addTask { [time = self.time] in
+                while !Task.isCancelled {
+                    let generation = changed.generation
+                    guard isWanted() else { return }
+                    await changed.wait(after: generation, until: nil, on: time)
+                }
+            }
+            await group.next()
+            group.cancelAll()
+        }
         self.state.withLock { state in
             if state.client === client { state.client = nil }
         }
@@ -76,12 +89,12 @@ final class SharedLimitServer: Sendable {
     var failures: UInt64 { self.state.withLock { $0.failures } }
 
     func check(_ uses: [SharedLimitUse], keys: [[UInt8]], milliseconds: Int) async -> SharedVerdict {
-        guard let client = self.state.withLock({ $0.client }) else { return self.noteFailure(nil) }
+        let end = self.time.now.advanced(by: .milliseconds(max(1, milliseconds)))
+        guard let client = await self.client(until: end) else { return self.noteFailure(nil) }
         let names = zip(uses, keys).map { use, key in Self.name(zone: use.zone, key: key) }
         let arguments = uses.flatMap { [RESPArgument($0.rate), RESPArgument($0.burst)] }
-        let deadline = Deadline(self.time.now.advanced(by: .milliseconds(max(1, milliseconds))))
         do {
-            let reply = try await client.eval(Self.script, keys: names, arguments: arguments, deadline: deadline)
+            let reply = try await client.eval(Self.script, keys: names, arguments: arguments, deadline: Deadline(end))
             guard let verdict = Self.verdict(reply, count: uses.count) else {
                 return self.noteFailure(reply.unexpected("EVALSHA"))
             }
@@ -92,12 +105,22 @@ final class SharedLimitServer: Sendable {
         }
     }
 
-    /// All keys of a zone are in one slot of a cluster.
+    /// A plan may have named it a moment ago.
+    private func client(until end: ContinuousClock.Instant) async -> RESPClient? {
+        while true {
+            let generation = self.connected.generation
+            if let client = self.state.withLock({ $0.client }) { return client }
+            guard self.time.now < end, !Task.isCancelled else { return nil }
+            await self.connected.wait(after: generation, until: end, on: self.time)
+        }
+    }
+
+    /// All keys are in one slot of a cluster: a location's limits are one step, whatever their zones are.
     private static func name(zone: String, key: [UInt8]) -> String {
         var hash = SHA256()
         key.withUnsafeBytes { hash.update(bufferPointer: $0) }
         let digest = hash.finalize()
-        var text = "parley:limit:{\(zone)}:"
+        var text = "{parley:limit}:\(zone):"
         for byte in digest.prefix(16) {
             let digits = String(byte, radix: 16)
             text += digits.utf8.count == 1 ? "0\(digits)" : digits
@@ -271,6 +294,7 @@ extension Exchange {
             switch shared.onFailure {
             case .local: self.limitAlone()
             case .open: self.limitAlone(except: shared.indices)
+            case .closed where location.settings.isRequestLimitDry: self.limitAlone(except: shared.indices)
             case .closed:
                 self.fail(
                     UInt16(clamping: location.settings.requestLimitStatus),

@@ -62,7 +62,11 @@ package enum RouteCondition: Sendable, Hashable {
 
 /// Where `proxy_pass` and `grpc_pass` go.
 package struct ProxyTarget: Sendable, Hashable {
-    package enum Scheme: String, Sendable, Hashable { case http, https, grpc, grpcs }
+    package enum Scheme: String, Sendable, Hashable {
+        case http, https, grpc, grpcs
+
+        var isGRPC: Bool { self == .grpc || self == .grpcs }
+    }
     package enum Destination: Sendable, Hashable {
         /// An ``UpstreamModel``, by its name.
         case upstream(String)

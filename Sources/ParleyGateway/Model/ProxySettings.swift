@@ -43,6 +43,13 @@ package struct ProxySettings: Sendable, Hashable {
     ]
 
     package init() {}
+
+    /// gRPC is HTTP/2, and both sides talk at once: nothing waits for the whole of anything.
+    mutating func carryCalls() {
+        self.version = .http2
+        self.isBuffering = false
+        self.isRequestBuffering = false
+    }
 }
 
 package struct SetField: Sendable, Hashable {

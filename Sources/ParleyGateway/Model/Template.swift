@@ -27,6 +27,12 @@ package struct Template: Sendable, Hashable {
     }
 
     package var isEmpty: Bool { self.parts.isEmpty }
+
+    /// `$binary_remote_addr`, and nothing else.
+    var isClientAddress: Bool {
+        guard self.parts.count == 1, case .variable(.binaryRemoteAddress) = self.parts[0] else { return false }
+        return true
+    }
 }
 
 /// A variable of nginx that the gateway has.

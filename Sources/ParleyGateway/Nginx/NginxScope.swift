@@ -136,10 +136,8 @@ extension ProxySettings {
     /// What `grpc_pass` begins with.
     static let grpcDefaults: ProxySettings = {
         var settings = ProxySettings()
-        settings.version = .http2
+        settings.carryCalls()
         settings.hiddenFields = Self.grpcHidden
-        settings.isBuffering = false
-        settings.isRequestBuffering = false
         settings.redirects = .off
         return settings
     }()

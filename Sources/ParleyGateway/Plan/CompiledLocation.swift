@@ -59,11 +59,17 @@ final class CompiledLocation: Sendable {
     let timing: ClientTiming
     /// Whether the length of a body is told in the usual way; not when a rule sets it, or no body is passed on.
     let writesLength: Bool
+    /// Neither an address nor credentials are asked for.
+    let isOpen: Bool
+    /// What `$proxy_host` is, unless variables name the upstream.
+    let proxyHost: ByteBuffer
 
     var settings: LocationSettings { self.model.settings }
     var proxy: ProxySettings { self.model.settings.proxy }
 
     init(_ model: LocationModel, index: Int, parts: PlanParts) throws {
+        var model = model
+        if case .proxy(let target) = model.action, target.scheme.isGRPC { model.settings.proxy.carryCalls() }
         let settings = model.settings
         self.model = model
         self.nameBytes = Array(model.name.utf8)
@@ -96,14 +102,14 @@ final class CompiledLocation: Sendable {
         }
         self.cors = try settings.cors.map { try CORSPolicy($0) }
         self.compression = settings.compression.map { CompressionPolicy($0) }
-        self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0) }
         let cookies = try CookieRewriter(domains: settings.proxy.cookieDomains, paths: settings.proxy.cookiePaths)
         self.cookies = cookies.isEmpty ? nil : cookies
         self.authenticators = parts.authenticators(settings)
         let isGRPC: Bool
         if case .proxy(let target) = model.action {
+            self.idempotency = settings.idempotency.map { parts.answerKeepers.keeper($0, settings) }
             self.target = target
-            isGRPC = target.scheme == .grpc || target.scheme == .grpcs
+            isGRPC = target.scheme.isGRPC
             self.upstreamURI = UpstreamURI(target, match: model.match)
             self.redirects = try RedirectRewriter(settings.proxy.redirects, target: target, match: model.match)
             if case .upstream(let name) = target.destination {
@@ -112,6 +118,7 @@ final class CompiledLocation: Sendable {
                 self.upstream = nil
             }
         } else {
+            self.idempotency = nil
             self.target = nil
             self.upstreamURI = nil
             self.redirects = nil
@@ -142,6 +149,8 @@ final class CompiledLocation: Sendable {
             keepaliveTime: settings.keepaliveTime,
             ignoresAbort: settings.proxy.ignoresClientAbort
         )
+        self.isOpen = self.access.isEmpty && self.authenticators.isEmpty
+        self.proxyHost = ByteBuffer(string: self.target?.host ?? "")
         self.writesLength =
             settings.proxy.passesRequestBody
             && !settings.proxy.setFields.contains { $0.name.lowercased() == "content-length" }
@@ -155,6 +164,8 @@ final class CompiledLocation: Sendable {
         var fields: [Field] = []
         for set in proxy.setFields {
             names.insert(set.name.lowercased())
+            // Written once, with the rest of the context.
+            if proxy.carriesContext, ContextFields.isWritten(set.name) { continue }
             if !set.value.isEmpty { fields.append(Field(set.name, set.value)) }
         }
         // HTTP/2 has no such field, and a connection that is kept says nothing.

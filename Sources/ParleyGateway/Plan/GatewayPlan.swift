@@ -4,8 +4,8 @@ internal import ParleyCore
 /// A model, compiled: what the event loops look at for each request. Immutable, and taken or left as a whole: a request
 /// that has begun under one plan ends under it.
 final class GatewayPlan: Sendable {
-    /// One address that is listened on, with the servers that share it.
-    struct Socket: Sendable {
+    /// One address that is listened on, with the servers that share it. A class: each connection holds it.
+    final class Socket: Sendable {
         let listen: ListenModel
         let servers: [CompiledServer]
         let table: ServerTable
@@ -15,6 +15,22 @@ final class GatewayPlan: Sendable {
 
         /// Names it among those of its plan, and of the plans before and after. Stored, for each request compares it.
         let address: String
+
+        init(
+            listen: ListenModel,
+            servers: [CompiledServer],
+            table: ServerTable,
+            fallback: CompiledServer,
+            certificates: ServerCertificates?,
+            address: String
+        ) {
+            self.listen = listen
+            self.servers = servers
+            self.table = table
+            self.fallback = fallback
+            self.certificates = certificates
+            self.address = address
+        }
     }
 
     let model: GatewayModel

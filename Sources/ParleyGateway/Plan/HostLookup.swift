@@ -1,4 +1,7 @@
 internal import NIOCore
+internal import NIOPosix
+internal import ParleyCore
+internal import Synchronization
 
 #if canImport(Glibc)
 internal import Glibc
@@ -6,8 +9,41 @@ internal import Glibc
 internal import Darwin
 #endif
 
-/// The system's resolver, for names that are looked up once, at the start. Blocks.
+/// The system's resolver.
 enum HostLookup {
+    private final class Answer: Sendable {
+        let value = Mutex<[String]?>(nil)
+        let came = Signal()
+    }
+
+    /// Looked up on a thread of the pool. The system cannot be told to stop, so one that takes too long is left behind.
+    ///
+    /// - Throws: ``GatewayError`` (`unknownHost`) after `limit`, or when the task is cancelled.
+    static func addresses(
+        of host: String,
+        port: Int,
+        within limit: Duration,
+        on time: any TimeSource
+    ) async throws -> [String] {
+        let answer = Answer()
+        let end = time.now.advanced(by: limit)
+        NIOThreadPool.singleton.submit { state in
+            let found = state == .active ? (try? Self.addresses(of: host, port: port)) ?? [] : []
+            answer.value.withLock { $0 = found }
+            answer.came.ring()
+        }
+        while true {
+            let generation = answer.came.generation
+            if let found = answer.value.withLock({ $0 }) { return found }
+            guard time.now < end, !Task.isCancelled else {
+                throw GatewayError(.unknownHost, "the name \(host) was not answered for in time; does DNS answer?")
+            }
+            await answer.came.wait(after: generation, until: end, on: time)
+        }
+    }
+
+    /// Blocks.
+    ///
     /// As texts, without duplicates, in the resolver's order; empty when the name is not known.
     static func addresses(of host: String, port: Int) throws -> [String] {
         var hints = addrinfo()

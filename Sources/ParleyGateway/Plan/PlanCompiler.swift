@@ -2,7 +2,6 @@ internal import Logging
 internal import NIOCore
 internal import NIOPosix
 internal import ParleyCore
-internal import ParleyHTTPClient
 
 /// Makes plans of models: resolves names, opens logs, reads certificates, and takes over from the plan before what has
 /// not changed: what balancers and limits have learnt outlives a reload.
@@ -32,7 +31,7 @@ final class PlanCompiler: Sendable {
         log: AccessLogWriter,
         accessLog: String?,
         upstreamCertificates: UpstreamCertificates,
-        connections: HTTPConnections
+        questions: OwnQuestions
     ) {
         self.purpose = purpose
         self.time = time
@@ -43,7 +42,7 @@ final class PlanCompiler: Sendable {
         self.upstreamCertificates = upstreamCertificates
         self.keySeed = LimitKeySeed(first: random.next(), second: random.next())
         self.answerKeepers = AnswerKeepers(time: time)
-        let document = KeyDocument(connections: connections)
+        let document = KeyDocument(questions: questions)
         self.authenticators = AuthenticatorStore(time: time, random: random) { try await document.bytes(at: $0) }
     }
 
@@ -113,7 +112,10 @@ final class PlanCompiler: Sendable {
         case .fixed(let peers):
             return try Upstream(model, peers: try peers.flatMap(Self.resolved), index: index)
         case .service, .dns:
-            return try Upstream(model, peers: [], index: index)
+            // What is known stays until there is news of it.
+            let old = old?.upstreams[model.name].flatMap { $0.model.instances == model.instances ? $0 : nil }
+            let known = old?.group.states(now: MonotonicTime.milliseconds).map(\.peer) ?? []
+            return try Upstream(model, peers: old?.model.found == model.found ? known : [], index: index)
         }
     }
 

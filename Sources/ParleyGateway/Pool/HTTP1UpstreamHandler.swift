@@ -33,12 +33,10 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     private var isWorking = false
     private var isReading = true
     private var requestFraming = BodyFraming.none
-    private var out = ByteBuffer()
+    private var out = OutputBuffer()
     private var hasUnflushed = false
     private(set) var hasSent = false
-    private lazy var idleTimer = self.context.map { context in
-        LazyTimer(context.eventLoop) { [unowned self] in self.close() }
-    }
+    private let idleTimer: LazyTimer
 
     private static let readAhead = 65_536
     private static let copyLimit = 16_384
@@ -47,6 +45,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
         self.peer = peer
         self.pool = pool
         self.scanner = ResponseScanner(maxSize: headSize)
+        self.idleTimer = LazyTimer(pool.eventLoop)
+        self.idleTimer.onDeadline = { [unowned self] in self.close() }
     }
 
     var isReused: Bool { self.requests > 1 }
@@ -64,7 +64,7 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
 
     /// Takes it out of the pool for a request.
     func begin(_ receiver: any ResponseReceiver, headSize: Int) {
-        self.idleTimer?.clear()
+        self.idleTimer.clear()
         self.requests += 1
         self.receiver = receiver
         self.phase = .head
@@ -75,7 +75,7 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
         self.hasSent = false
     }
 
-    func rest(milliseconds: Int) { self.idleTimer?.set(milliseconds: milliseconds) }
+    func rest(until deadline: NIODeadline) { self.idleTimer.set(deadline) }
 
     func close() {
         self.receiver = nil
@@ -92,8 +92,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
         self.asksForUpgrade = !head.upgrade.isEmpty
         self.requestFraming = head.framing
         self.hasSent = true
-        HTTP1Writer.write(head, into: &self.out)
-        self.out.writeStaticString("\r\n")
+        HTTP1Writer.write(head, into: &self.out.bytes)
+        self.out.bytes.writeStaticString("\r\n")
         if isEnd {
             self.isRequestDone = true
             self.flush()
@@ -103,15 +103,15 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     func write(_ body: ByteBuffer) {
         guard self.phase == .head || self.phase == .body, body.readableBytes > 0 else { return }
         let isChunked = self.requestFraming == .chunked && !self.isTunnel
-        if isChunked { HTTP1Writer.writeChunkSize(body.readableBytes, into: &self.out) }
+        if isChunked { HTTP1Writer.writeChunkSize(body.readableBytes, into: &self.out.bytes) }
         if body.readableBytes <= Self.copyLimit {
-            self.out.writeImmutableBuffer(body)
+            self.out.bytes.writeImmutableBuffer(body)
         } else {
             self.sendOut()
             self.context?.write(self.wrapOutboundOut(body), promise: nil)
             self.hasUnflushed = true
         }
-        if isChunked { self.out.writeStaticString("\r\n") }
+        if isChunked { self.out.bytes.writeStaticString("\r\n") }
         self.flush()
     }
 
@@ -119,25 +119,31 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
         guard self.phase == .head || self.phase == .body else { return }
         self.isRequestDone = true
         if self.requestFraming == .chunked, !self.isTunnel {
-            self.out.writeStaticString("0\r\n")
-            if let trailers { HTTP1Writer.write(trailers, into: &self.out) }
-            self.out.writeStaticString("\r\n")
+            self.out.bytes.writeStaticString("0\r\n")
+            if let trailers { HTTP1Writer.write(trailers, into: &self.out.bytes) }
+            self.out.bytes.writeStaticString("\r\n")
         }
         self.flush()
     }
 
     func flush() {
-        self.sendOut()
-        guard self.hasUnflushed, let context = self.context else { return }
-        self.hasUnflushed = false
-        context.flush()
+        guard let context = self.context else { return }
+        if self.out.bytes.readableBytes > 0 {
+            self.hasUnflushed = false
+            context.writeAndFlush(self.wrapOutboundOut(self.out.handOver()), promise: nil)
+        } else if self.hasUnflushed {
+            self.hasUnflushed = false
+            context.flush()
+        } else {
+            return
+        }
+        self.out.reuse()
     }
 
     private func sendOut() {
-        guard self.out.readableBytes > 0, let context = self.context else { return }
+        guard self.out.bytes.readableBytes > 0, let context = self.context else { return }
         self.hasUnflushed = true
-        context.write(self.wrapOutboundOut(self.out), promise: nil)
-        self.out.clear()
+        context.write(self.wrapOutboundOut(self.out.handOver()), promise: nil)
     }
 
     func cancel() { self.close() }
@@ -161,8 +167,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
+        // Nobody is behind this handler who would want to know.
         self.receiver?.upstreamReadCompleted()
-        context.fireChannelReadComplete()
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -280,7 +286,7 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     private func connectionEnded(cause: String? = nil) {
         guard self.phase != .closed else { return }
         let wasBody = self.phase == .body
-        self.idleTimer?.stop()
+        self.idleTimer.stop()
         if wasBody { self.workOff() }
         guard self.phase != .closed else { return }
         self.phase = .closed
@@ -306,7 +312,8 @@ final class HTTP1UpstreamHandler: ChannelInboundHandler, UpstreamStream {
     }
 
     private func holdOrRead() {
-        guard let context = self.context, self.phase != .closed else { return }
+        // Within ``work()`` nobody knows yet how much will be left; whoever has called it asks again.
+        guard !self.isWorking, let context = self.context, self.phase != .closed else { return }
         let mayRead = self.inbound.readableBytes < Self.readAhead
         guard mayRead != self.isReading else { return }
         self.isReading = mayRead

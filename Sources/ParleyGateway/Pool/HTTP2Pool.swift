@@ -84,8 +84,12 @@ final class HTTP2Pool: HTTP2ClientConnectionOwner {
 
     /// Peers that left: their connections end with the last request on them.
     func close(where isGone: (PeerID) -> Bool) {
-        for member in self.members where isGone(member.peer) { member.connection.close() }
+        let gone = self.members.filter { isGone($0.peer) }
         self.members.removeAll { isGone($0.peer) }
+        for member in gone {
+            self.leaving.insert(ObjectIdentifier(member.connection))
+            member.connection.close()
+        }
     }
 
     func connectionIsIdle(_ connection: HTTP2ClientConnection) {

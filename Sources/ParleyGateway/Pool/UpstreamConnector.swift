@@ -4,6 +4,9 @@ internal import NIOSSL
 internal import NIOTLS
 
 extension GatewayWorker {
+    /// A body of 64 KB comes with its head in one read; beside small answers, small buffers stay.
+    private static let answerBuffers = AdaptiveRecvByteBufferAllocator(minimum: 2_048, initial: 2_048, maximum: 131_072)
+
     /// Opens a connection to an instance. `done` is called on the event loop, once.
     func connect(
         to peer: PeerID,
@@ -61,6 +64,7 @@ extension GatewayWorker {
         let connected = ClientBootstrap(group: self.eventLoop)
             .connectTimeout(.milliseconds(Int64(max(1, location.proxy.connectTimeout))))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.recvAllocator, value: Self.answerBuffers)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     if case (let tls?, let handshake?) = handlers.value {

@@ -51,14 +51,15 @@ final class UpstreamPool {
     }
 
     func giveBack(_ handler: HTTP1UpstreamHandler) {
+        let now = NIODeadline.now()
         guard self.keepalive.connections > 0, !self.isClosed, handler.requests < self.keepalive.requests,
-            NIODeadline.now() - handler.opened < .milliseconds(Int64(self.keepalive.time))
+            now - handler.opened < .milliseconds(Int64(self.keepalive.time))
         else {
             handler.close()
             return
         }
         self.idle.append(handler)
-        handler.rest(milliseconds: self.keepalive.timeout)
+        handler.rest(until: now + .milliseconds(Int64(self.keepalive.timeout)))
         if self.idle.count > self.keepalive.connections { self.idle.removeFirst().close() }
         self.countIdle()
     }

@@ -16,8 +16,7 @@ extension Exchange {
                 return self.respond(204, text: ByteBuffer())
             }
         }
-        let isOpen = location.access.isEmpty && location.authenticators.isEmpty
-        if isOpen { return self.serve() }
+        if location.isOpen { return self.serve() }
         let address = location.access.decision(for: self.client.bytes)
         let credentials = location.authenticators.decisions(for: self.head.block)
         let decision = Satisfaction.decide(
@@ -68,12 +67,12 @@ extension Exchange {
     /// The content: what the location is there for.
     func serve() {
         guard let location = self.location else { return }
+        if let keeper = location.idempotency, self.keyed == nil, !self.findKey(keeper) { return }
+        if let upstream = location.upstream { return self.forward(to: upstream, location.proxyHost, location) }
         switch location.model.action {
         case .notFound:
             self.fail(self.notFoundStatus, .noRoute, "nothing is served here")
-        case .proxy(let target):
-            if let keeper = location.idempotency, self.keyed == nil, !self.findKey(keeper) { return }
-            self.forward(to: target, location)
+        case .proxy(let target): self.forward(to: target, location)
         case .stubStatus: self.respond(200, text: self.worker.stubStatus(), type: "text/plain")
         case .health: self.reportHealth()
         }

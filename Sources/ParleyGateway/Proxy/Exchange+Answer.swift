@@ -73,6 +73,7 @@ extension Exchange {
 
     private func answerPage(_ status: UInt16) {
         let visible = ErrorBody.visible(status)
+        if status >= 400, self.isCall { return self.failCall(self.errorStatus > 0 ? self.errorStatus : visible) }
         let closes = self.closesAfter || [400, 413, 414, 494, 495, 496, 497, 500, 501].contains(status)
         let body: ByteBuffer?
         let type: StaticString
@@ -125,7 +126,7 @@ extension Exchange {
             } else {
                 head.block.append("Content-Type", self.typeOfPath, .contentType)
             }
-            head.block.append("Content-Length", "\(body.readableBytes)", .contentLength)
+            head.block.append("Content-Length", Int64(body.readableBytes), .contentLength)
             head.framing = .length(Int64(body.readableBytes))
         }
         if let location = self.redirectLocation {
@@ -210,9 +211,8 @@ extension Exchange {
 
     /// - Parameter hidden: Of an answer that is passed on: what is taken out of it, and said by the gateway instead.
     func appendStandardFields(to block: inout FieldBlock, hidden: FieldNameSet? = nil) {
-        let settings = self.location?.settings
         if hidden?.contains(.server) ?? true {
-            block.append("Server", GatewayProduct.name(settings?.showsVersion ?? true), .server)
+            block.append("Server", GatewayProduct.name(self.location?.settings.showsVersion ?? true), .server)
         }
         if hidden?.contains(.date) ?? true { block.append(name: "Date".utf8, value: self.worker.date, known: .date) }
         if self.location?.proxy.carriesContext ?? false {
@@ -247,6 +247,19 @@ extension FieldBlock {
         let start = self.bytes.readableBytes
         let nameCount = self.bytes.writeStaticString(name)
         let valueCount = self.bytes.writeStaticString(value)
+        self.fields.append(
+            Field(
+                name: ByteRange(start: start, count: nameCount),
+                value: ByteRange(start: start + nameCount, count: valueCount),
+                known: known
+            )
+        )
+    }
+
+    mutating func append(_ name: StaticString, _ value: Int64, _ known: KnownField) {
+        let start = self.bytes.readableBytes
+        let nameCount = self.bytes.writeStaticString(name)
+        let valueCount = self.bytes.writeDecimal(value)
         self.fields.append(
             Field(
                 name: ByteRange(start: start, count: nameCount),

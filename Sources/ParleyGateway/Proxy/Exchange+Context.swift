@@ -10,6 +10,10 @@ enum ContextFields {
         RequestContextFields.http.timeout, RequestContextFields.instance,
     ]
 
+    static func isWritten(_ name: String) -> Bool {
+        Self.written.contains { $0.lowercased() == name.lowercased() }
+    }
+
     private static let timeoutName = Array(RequestContextFields.http.timeout.lowercased().utf8)
     /// A day: what is longer is cut.
     private static let longestTimeout: Int64 = 86_400_000
@@ -146,10 +150,12 @@ extension Exchange {
         self.phase = .authorizing
         let token = self.generation
         let exchange = NIOLoopBound(self, eventLoop: self.loop)
-        self.loop.makeFutureWithTask { await upstream.lookAgain() }.whenComplete { _ in
+        let time = self.worker.shared.time
+        self.loop.makeFutureWithTask { await upstream.lookAgain(on: time) }.whenComplete { _ in
             let exchange = exchange.value
             guard exchange.generation == token, exchange.phase == .authorizing else { return }
             exchange.phase = .connecting
+            if let location = exchange.location { exchange.countTries(upstream, location) }
             exchange.attempt()
         }
         return true
@@ -170,9 +176,13 @@ extension Exchange {
             self.fail(504, .totalTimeout, "no time was left for it")
             return false
         }
+        self.setDeadline(deadline)
+        return true
+    }
+
+    func setDeadline(_ deadline: NIODeadline) {
         self.deadline = deadline
         self.deadlineTimer.set(deadline)
-        return true
     }
 
     func deadlineReached() {
@@ -185,7 +195,7 @@ extension Exchange {
         self.giveUp(503, [], "the gateway is shutting down")
     }
 
-    private func giveUp(_ status: UInt16, _ flags: ResponseFlags, _ why: String) {
+    func giveUp(_ status: UInt16, _ flags: ResponseFlags, _ why: String) {
         let upstreamStream = self.upstreamStream
         self.upstreamStream = nil
         upstreamStream?.cancel()

@@ -16,10 +16,15 @@ extension Exchange {
         block.fields.reserveCapacity(self.head.block.fields.count + location.setFields.count + 2)
 
         let targetStart = block.bytes.readableBytes
-        if let uri = location.upstreamURI {
-            uri.write(into: &block.bytes, state: self.rewriteState, rawTarget: self.rawTarget, scope: self)
+        if let uri = location.upstreamURI, uri.passesTarget, self.rewriteState.isRawUsable {
+            // It is there already.
+            head.target = self.head.target
+        } else {
+            if let uri = location.upstreamURI {
+                uri.write(into: &block.bytes, state: self.rewriteState, rawTarget: self.rawTarget, scope: self)
+            }
+            head.target = ByteRange(start: targetStart, count: block.bytes.readableBytes - targetStart)
         }
-        head.target = ByteRange(start: targetStart, count: block.bytes.readableBytes - targetStart)
         head.methodName = self.head.methodName
         if let method = location.proxy.method {
             let start = block.bytes.readableBytes
@@ -29,8 +34,10 @@ extension Exchange {
         for field in location.setFields { self.append(field, to: &block) }
         if location.writesLength { self.appendFraming(head.framing, to: &block) }
         if location.proxy.carriesContext { self.appendContext(to: &block) }
-        for field in self.identity?.fields ?? [] {
-            block.append(name: field.name, value: field.value, known: KnownField(field.name.span))
+        if let identity {
+            for field in identity.fields {
+                block.append(name: field.name, value: field.value, known: KnownField(field.name.span))
+            }
         }
         if location.proxy.passesRequestFields { self.appendClientFields(to: &block, location) }
         if !self.head.upgrade.isEmpty, version == .http11,
@@ -82,7 +89,7 @@ extension Exchange {
 
     private func appendFraming(_ framing: BodyFraming, to block: inout FieldBlock) {
         switch framing {
-        case .length(let length): block.append("Content-Length", "\(length)", .contentLength)
+        case .length(let length): block.append("Content-Length", length, .contentLength)
         case .chunked: block.append("Transfer-Encoding", "chunked" as StaticString, .transferEncoding)
         case .none, .untilEnd: break
         }
@@ -101,7 +108,7 @@ extension Exchange {
     }
 
     /// What a client's `Connection` names is for that connection only (RFC 9110, section 7.6.1).
-    private static func isNamed(
+    static func isNamed(
         _ field: FieldBlock.Field,
         by connection: FieldBlock.Field,
         _ bytes: Span<UInt8>
@@ -145,10 +152,15 @@ extension Exchange {
 
     /// The head that goes to the client.
     func clientHead(_ upstream: ResponseHead, _ location: CompiledLocation) -> ResponseHead {
-        var head = upstream
-        head.keepsAlive = true
+        var head = ResponseHead(
+            block: FieldBlock(bytes: upstream.block.bytes),
+            status: upstream.status,
+            reason: upstream.reason,
+            version: upstream.version,
+            framing: upstream.framing
+        )
         let hidden = location.hiddenFields
-        head.block.fields.removeAll(keepingCapacity: true)
+        head.block.fields.reserveCapacity(upstream.block.fields.count + location.addedFields.count + 4)
         let bytes = upstream.block.bytes.readableBytesUInt8Span
         let named = upstream.block.first(.connection)
         for field in upstream.block.fields where !hidden.contains(field, in: bytes) {
@@ -157,7 +169,7 @@ extension Exchange {
         }
         head.block.bytes.reserveCapacity(minimumWritableBytes: 160)
         if case .length(let length) = upstream.framing {
-            head.block.append("Content-Length", "\(length)", .contentLength)
+            head.block.append("Content-Length", length, .contentLength)
         } else if upstream.framing == .none, let length = upstream.block.first(.contentLength), upstream.status != 204 {
             head.block.fields.append(length)
         }

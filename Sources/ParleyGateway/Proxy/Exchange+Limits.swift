@@ -3,6 +3,11 @@ internal import ParleyCore
 
 extension Exchange {
     private func key(_ template: Template) -> LimitKey {
+        // What nearly all limits go by.
+        if template.isClientAddress {
+            let address = self.client.bytes
+            return LimitKey(address.span, seed: self.plan.keySeed)
+        }
         var buffer = ByteBuffer()
         template.write(into: &buffer, scope: self)
         return LimitKey(buffer.readableBytesUInt8Span, seed: self.plan.keySeed)
@@ -18,7 +23,8 @@ extension Exchange {
         guard !location.requestLimiter.isEmpty, !self.isLimited else { return self.limitConnections() }
         self.isLimited = true
         if let shared = location.sharedLimits { return self.limitTogether(shared, location) }
-        self.limitAlone()
+        // Nothing has been waited for since it began.
+        self.limitAlone(now: self.startedMilliseconds)
     }
 
     /// By the counters of this gateway.
@@ -26,9 +32,9 @@ extension Exchange {
     /// - Parameters:
     ///   - others: Limits that have been looked at elsewhere.
     ///   - wait: Milliseconds that they make the request wait.
-    func limitAlone(except others: [Int] = [], waiting wait: Int64 = 0) {
+    func limitAlone(except others: [Int] = [], waiting wait: Int64 = 0, now: Int64? = nil) {
         guard let location = self.location else { return }
-        var verdict = location.requestLimiter.check(now: self.worker.milliseconds) { index in
+        var verdict = location.requestLimiter.check(now: now ?? self.worker.milliseconds) { index in
             others.contains(index) ? .none : self.key(location.requestKeys[index])
         }
         switch verdict.outcome {
@@ -102,7 +108,7 @@ extension Exchange {
 
     /// For people: of an address in bytes, its text.
     private func readable(_ key: Template) -> String {
-        if key.parts == [.variable(.binaryRemoteAddress)] {
+        if key.isClientAddress {
             return String(buffer: self.client.text)
         }
         return String(buffer: key.evaluated(in: self))

@@ -26,13 +26,7 @@ extension Exchange: RequestReceiver {
                 self.attempt()
             } else if self.heldBytes > GatewayWorker.maxHeldBody || self.worker.heldBytes > GatewayWorker.maxHeldBodies
             {
-                if self.keyed != nil {
-                    return self.fail(
-                        413,
-                        .bodyTooLarge,
-                        "the body is too large to be compared under its Idempotency-Key"
-                    )
-                }
+                if self.keyed != nil { return self.bodyCannotBeCompared() }
                 // More than is held in memory: the rest flows through, and cannot be sent twice.
                 self.isStreamingBody = true
                 self.attempt()
@@ -43,7 +37,10 @@ extension Exchange: RequestReceiver {
             guard let upstreamStream = self.upstreamStream else { return }
             if self.phase != .tunnel { self.isStreamingBody = true }
             if !self.attempts.isEmpty { self.attempts[self.attempts.count - 1].bytesSent += body.readableBytes }
+            let token = self.generation
             upstreamStream.write(body)
+            // A write may find that the connection has broken; then this may be another request already.
+            guard self.generation == token, self.upstreamStream === upstreamStream else { return }
             if upstreamStream.isWritable {
                 self.timer.set(milliseconds: location.proxy.readTimeout)
                 self.wantsClientBody = true
@@ -51,14 +48,23 @@ extension Exchange: RequestReceiver {
             } else {
                 self.timer.set(milliseconds: location.proxy.sendTimeout)
             }
-        case .connecting:
+        case .connecting, .authorizing:
             // Asked for before, and nothing is asked for now: it is the last one until there is a connection.
             self.heldBody.append(body)
             self.heldBytes += body.readableBytes
             self.worker.heldBytes += body.readableBytes
-        case .idle, .routing, .delayed, .authorizing, .done:
+        case .idle, .routing, .delayed, .done:
             break
         }
+    }
+
+    private func bodyCannotBeCompared() {
+        guard self.heldBytes > GatewayWorker.maxHeldBody else {
+            self.problem = .overloaded
+            return self.fail(503, .overflow, "there is no room for another body with an Idempotency-Key")
+        }
+        self.problem = .idempotencyBodyTooLarge
+        self.fail(413, .bodyTooLarge, "the body is too large to be compared under its Idempotency-Key")
     }
 
     private func bodyGrewTooLarge() {
@@ -138,12 +144,14 @@ extension Exchange: RequestReceiver {
 extension Exchange: ResponseReceiver {
     func received(head: ResponseHead) {
         guard self.phase == .waiting, let location = self.location, !self.attempts.isEmpty else { return }
-        if head.status == 101 { return self.switchProtocols(head) }
+        if head.status == 101 {
+            self.dropKey()
+            return self.switchProtocols(head)
+        }
         // 100 and 103 are between the gateway and the instance, as in nginx 1.22.
         if head.isInformational { return }
         if self.isForeign(head) { return self.refuseForeign(head) }
-        self.attempts[self.attempts.count - 1].firstByte = .now()
-        self.attempts[self.attempts.count - 1].status = head.status
+        self.noteHead(head.status)
         self.upstreamHead = head
         if let reason = Self.reason(of: head.status), location.proxy.nextUpstream.reasons.contains(reason),
             self.triesLeft > 1, self.mayTryAnother(location)
@@ -163,6 +171,13 @@ extension Exchange: ResponseReceiver {
             return self.fail(head.status, [], "answered \(head.status)")
         }
         self.answer(with: head, location)
+    }
+
+    private func noteHead(_ status: UInt16) {
+        let last = self.attempts.count - 1
+        guard last >= 0 else { return }
+        self.attempts[last].firstByte = .now()
+        self.attempts[last].status = status
     }
 
     private static func reason(of status: UInt16) -> NextUpstream.Reason? {
@@ -213,8 +228,7 @@ extension Exchange: ResponseReceiver {
         guard let stream = self.stream, let location = self.location else { return }
         self.status = 101
         self.isOwnAnswer = false
-        self.attempts[self.attempts.count - 1].firstByte = .now()
-        self.attempts[self.attempts.count - 1].status = 101
+        self.noteHead(101)
         self.phase = .tunnel
         stream.writeInformational(self.tunnelHead(head, location))
         self.timer.set(milliseconds: location.proxy.readTimeout)
@@ -238,9 +252,10 @@ extension Exchange: ResponseReceiver {
             }
         }
         self.bodyBytesSent += body.readableBytes
+        let token = self.generation
         if body.readableBytes > 0 { stream.write(body) }
-        // Written to a connection that has just broken, it may be over.
-        guard self.stream === stream else { return }
+        // Written to a connection that has just broken, it may be over, or go on without its client.
+        guard self.generation == token, let stream = self.stream else { return }
         if stream.isWritable {
             self.timer.set(milliseconds: location.proxy.readTimeout)
             self.upstreamStream?.readBody()
@@ -253,7 +268,9 @@ extension Exchange: ResponseReceiver {
     func answerEnded(trailers: FieldBlock?) {
         guard self.phase == .answering || self.phase == .tunnel, let stream = self.stream else { return }
         self.upstreamStream = nil
-        self.attempts[self.attempts.count - 1].ended = .now()
+        let now = NIODeadline.now()
+        self.attempts[self.attempts.count - 1].ended = now
+        self.ended = now
         self.settlePeer(.succeeded)
         self.keepAnswer()
         if let encoder, self.head.method != .head {

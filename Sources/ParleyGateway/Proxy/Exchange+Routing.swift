@@ -32,16 +32,16 @@ extension Exchange: RewriteScope {
         let server = socket.servers[found]
         self.server = server
         self.location = server.outside
-        self.stream?.apply(server.outside.timing)
+        self.stream?.apply(server.outside.timing, now: self.started)
         let target = self.target()
         do {
             let uri = try RequestURI(
                 target.readableBytesUInt8Span,
                 mergesSlashes: server.model.connection.mergesSlashes
             )
-            let variables = self.rewriteState.variables
-            self.rewriteState = RewriteState(uri, target: target)
-            self.rewriteState.variables = variables
+            var state = RewriteState(uri, target: target)
+            swap(&state.variables, &self.rewriteState.variables)
+            self.rewriteState = state
             if server.model.connection.refusesMisleadingPaths, !uri.isWholePath(of: target),
                 RequestPath(String(buffer: target)) == nil
             {
@@ -111,7 +111,7 @@ extension Exchange: RewriteScope {
                 let path = server.table.slashRedirect(to: found.index, args: self.rewriteState.args)
                 return self.redirect(301, to: path)
             }
-            self.stream?.apply(location.timing)
+            self.stream?.apply(location.timing, now: self.started)
             if self.isBodyTooLarge(location) { return self.fail(413, .bodyTooLarge, "the body is larger than allowed") }
             if location.rewrites.isEmpty { return self.limitRequests() }
             let result = location.rewrites.run(

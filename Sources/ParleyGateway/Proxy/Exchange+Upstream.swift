@@ -2,23 +2,29 @@ internal import NIOCore
 internal import ParleyCore
 
 extension Exchange {
-    /// The content is with an upstream.
+    /// The content is with an upstream that variables name.
     func forward(to target: ProxyTarget, _ location: CompiledLocation) {
+        guard case .template(let template) = target.destination else {
+            return self.fail(502, .noneHealthy, "no upstream")
+        }
+        let name = template.evaluated(in: self)
+        guard let upstream = self.worker.upstream(named: String(buffer: name), in: self.plan) else {
+            self.proxyHost = name
+            return self.fail(502, .noneHealthy, "no upstream \"\(String(buffer: name))\", and it is no address")
+        }
+        self.forward(to: upstream, name, location)
+    }
+
+    /// The content is with this upstream.
+    func forward(to upstream: Upstream, _ proxyHost: ByteBuffer, _ location: CompiledLocation) {
         // An error page may go to another upstream, whose peers are others.
         self.giveCircuit()
         self.tried = PeerSet()
-        if let upstream = location.upstream {
-            self.upstream = upstream
-            self.proxyHost = ByteBuffer(string: target.host)
-        } else if case .template(let template) = target.destination {
-            let name = template.evaluated(in: self)
-            self.proxyHost = name
-            guard let upstream = self.worker.upstream(named: String(buffer: name), in: self.plan) else {
-                return self.fail(502, .noneHealthy, "no upstream \"\(String(buffer: name))\", and it is no address")
-            }
-            self.upstream = upstream
-        }
-        guard let upstream = self.upstream else { return self.fail(502, .noneHealthy, "no upstream") }
+        self.askedInstance = nil
+        self.hasLookedAgain = false
+        self.clearDeadline()
+        self.upstream = upstream
+        self.proxyHost = proxyHost
         guard self.beginDeadline(location) else { return }
         if let circuit = upstream.group.circuit {
             guard circuit.take(.request) else {
@@ -27,14 +33,18 @@ extension Exchange {
             }
             self.holdsCircuit = true
         }
-        let next = location.proxy.nextUpstream
-        self.triesLeft = upstream.group.tries
-        if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
+        self.countTries(upstream, location)
         if !location.proxy.passesRequestBody { self.isBodyComplete = true }
         let isStreamed = !self.holdsBody(location) && self.head.version == .http2
         guard !self.isBodyComplete, !isStreamed else { return self.bodyIsReady() }
         self.phase = .collecting
         self.stream?.readBody()
+    }
+
+    func countTries(_ upstream: Upstream, _ location: CompiledLocation) {
+        let next = location.proxy.nextUpstream
+        self.triesLeft = upstream.group.tries
+        if next.tries > 0 { self.triesLeft = min(self.triesLeft, next.tries) }
     }
 
     /// As much of the body is there as an attempt needs.
@@ -84,10 +94,11 @@ extension Exchange {
         let key = self.balancingKey(upstream)
         // Of the first attempt they are noted when it fails; most do not.
         let candidates = self.attempts.isEmpty ? [] : self.candidates(of: upstream, picked: nil)
+        let now = NIODeadline.now()
         let peer = upstream.group.pick(
             tried: &self.tried,
             key: key.readableBytesUInt8Span,
-            now: self.worker.milliseconds,
+            now: Int64(clamping: now.uptimeNanoseconds / 1_000_000),
             chance: self.worker.chance()
         )
         guard let peer else {
@@ -97,7 +108,7 @@ extension Exchange {
             return self.fail(status, .noneHealthy, "no live instance of \(upstream.model.name)")
         }
         self.peer = peer
-        self.attempts.append(AttemptNote(upstream: upstream, peer: peer, began: .now(), candidates: candidates))
+        self.attempts.append(AttemptNote(upstream: upstream, peer: peer, began: now, candidates: candidates))
         if location.proxy.version == .http2 { return self.attemptHTTP2(peer, upstream, location) }
         if let idle = self.worker.pool(upstream, location).takeIdle(peer) {
             self.attempts[self.attempts.count - 1].isReused = true
@@ -149,19 +160,45 @@ extension Exchange {
         self.attempts[self.attempts.count - 1].connected = now
         let head = self.upstreamRequest(version: version, location)
         let isEnd = self.isBodyComplete && self.heldBytes == 0 && self.bodyTrailers == nil
+        self.attempts[self.attempts.count - 1].sent = now
+        self.attempts[self.attempts.count - 1].bytesSent = self.heldBytes
+        let token = self.generation
         stream.write(head, isEnd: isEnd)
-        guard self.upstreamStream === stream else { return }
+        guard self.isAt(stream, token) else { return }
         if !isEnd {
-            for chunk in self.heldBody { stream.write(chunk) }
-            self.attempts[self.attempts.count - 1].bytesSent = self.heldBytes
+            guard self.sendHeldBody(to: stream, token) else { return }
             if self.isBodyComplete {
                 stream.end(trailers: self.bodyTrailers)
             } else {
                 self.askClientForBody()
             }
+            guard self.isAt(stream, token) else { return }
         }
-        self.attempts[self.attempts.count - 1].sent = now
-        self.timer.set(milliseconds: stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout)
+        // Its answer may have come within a write.
+        guard self.phase == .waiting else { return }
+        let milliseconds = stream.isWritable ? location.proxy.readTimeout : location.proxy.sendTimeout
+        self.timer.set(now + .milliseconds(Int64(milliseconds)))
+    }
+
+    /// Whether this is the same request still, with the same stream. A write may find that the connection has broken:
+    /// then the request has gone to another instance, or is over and the exchange is at work for the next one.
+    private func isAt(_ stream: any UpstreamStream, _ token: Int) -> Bool {
+        self.generation == token && self.upstreamStream === stream
+    }
+
+    private func sendHeldBody(to stream: any UpstreamStream, _ token: Int) -> Bool {
+        // Nothing newer overtakes it when there is room again within a write.
+        let hasAsked = self.wantsClientBody
+        self.wantsClientBody = true
+        for chunk in self.heldBody {
+            stream.write(chunk)
+            guard self.isAt(stream, token) else {
+                if self.generation == token { self.wantsClientBody = hasAsked }
+                return false
+            }
+        }
+        self.wantsClientBody = hasAsked
+        return true
     }
 
     private func askClientForBody() {
@@ -277,12 +314,15 @@ extension Exchange {
     /// Tells the balancer how the attempt ended, once.
     func settlePeer(_ outcome: PeerOutcome) {
         self.giveRetry()
-        guard let peer = self.peer, let upstream = self.upstream, let note = self.attempts.last else { return }
+        let last = self.attempts.count - 1
+        guard let peer = self.peer, let upstream = self.upstream, last >= 0 else { return }
         if outcome != .succeeded { self.noteCandidates() }
         self.peer = nil
-        let latency = note.firstByte.map { ($0 - note.began).nanoseconds / 1_000 }
+        let began = self.attempts[last].began
+        let latency = self.attempts[last].firstByte.map { ($0 - began).nanoseconds / 1_000 }
+        let now = self.attempts[last].ended ?? .now()
         let answer: AnswerClass
-        switch note.status {
+        switch self.attempts[last].status {
         case 502...504: answer = .gatewayFailure
         case 500...: answer = .serverError
         case 0: answer = outcome == .failed ? .gatewayFailure : .good
@@ -293,7 +333,7 @@ extension Exchange {
             outcome,
             answer: answer,
             latency: latency,
-            now: self.worker.milliseconds
+            now: Int64(clamping: now.uptimeNanoseconds / 1_000_000)
         )
         if isEjected { self.worker.counters(of: upstream).totals.ejections &+= 1 }
     }

@@ -25,7 +25,9 @@ final class Exchange {
         case done
     }
 
-    unowned let worker: GatewayWorker
+    /// Held: to look at a reference that is not costs two atomic operations each time. ``GatewayWorker/close()`` lets
+    /// go of the exchanges that it keeps.
+    let worker: GatewayWorker
     private(set) var generation = 0
     var phase = Phase.idle
     var plan: GatewayPlan
@@ -33,6 +35,8 @@ final class Exchange {
     var stream: (any ClientStream)?
     var head = RequestHead()
     var started = NIODeadline.now()
+    /// When the last of the answer came; `nil` where that is not noted.
+    var ended: NIODeadline?
     var host = ByteBuffer()
     /// Whose request it is: of the connection, or whom a trusted proxy names.
     var client = ClientAddress()
@@ -95,16 +99,23 @@ final class Exchange {
     var holdsPending = false
     /// It has an `Idempotency-Key`, and may not happen twice.
     var keyed: KeyedRequest?
+    /// Its client has gone, and its work goes on.
+    var isAlone = false
     /// Wants to know where the request would go; then it goes nowhere.
     var probe: RouteProbe?
-    private(set) lazy var timer = LazyTimer(self.worker.eventLoop) { [unowned self] in self.timeIsUp() }
+    let timer: LazyTimer
 
     init(worker: GatewayWorker) {
         self.worker = worker
         self.plan = worker.plan
+        self.timer = LazyTimer(worker.eventLoop)
+        self.timer.onDeadline = { [unowned self] in self.timeIsUp() }
     }
 
     var loop: any EventLoop { self.worker.eventLoop }
+
+    /// When it began, for what counts in milliseconds.
+    var startedMilliseconds: Int64 { Int64(clamping: self.started.uptimeNanoseconds / 1_000_000) }
 
     func begin(_ head: RequestHead, stream: any ClientStream, connection: ClientConnection) {
         self.generation &+= 1
@@ -124,7 +135,7 @@ final class Exchange {
         guard self.phase != .done, self.phase != .idle else { return }
         self.phase = .done
         self.timer.clear()
-        if self.deadline != nil { self.deadlineTimer.clear() }
+        self.clearDeadline()
         self.leasedBy?.connectionLimiter.give(&self.connectionLease)
         self.giveCircuit()
         self.dropKey()
@@ -138,6 +149,7 @@ final class Exchange {
         self.phase = .idle
         self.connection = nil
         self.stream = nil
+        self.ended = nil
         self.head = RequestHead()
         self.host = ByteBuffer()
         self.server = nil
@@ -183,7 +195,6 @@ final class Exchange {
         self.problem = nil
         self.hasLookedAgain = false
         self.askedInstance = nil
-        self.deadline = nil
         self.probe = nil
     }
 
@@ -198,6 +209,12 @@ final class Exchange {
     var sentID: String? {
         guard let field = self.head.block.first(.xRequestID), !field.value.isEmpty else { return nil }
         return self.head.block.text(field.value)
+    }
+
+    func clearDeadline() {
+        guard self.deadline != nil else { return }
+        self.deadline = nil
+        self.deadlineTimer.clear()
     }
 
     private func timeIsUp() {

@@ -165,6 +165,8 @@ extension HTTP1ServerHandler {
 
     private func next() {
         self.phase = .head
+        // Held any longer, its storage could not be used for the next read; TLS would copy all of it.
+        if self.inbound.readableBytes == 0 { self.inbound = ByteBuffer() }
         if self.isDraining || self.isInputClosed, self.inbound.readableBytes == 0 {
             self.close()
         } else if self.timing.keepalive == 0 {

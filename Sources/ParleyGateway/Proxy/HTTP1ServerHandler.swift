@@ -44,12 +44,12 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     var isDraining = false
     var isInputClosed = false
     var isWorking = false
-    var out = ByteBuffer()
+    var out = OutputBuffer()
     var hasUnflushed = false
     var timing: ClientTiming
     var requests = 0
     let opened: NIODeadline
-    private(set) lazy var timer = LazyTimer(self.eventLoop) { [unowned self] in self.timeout() }
+    let timer: LazyTimer
 
     /// What waits to be read, before reading stops.
     static let readAhead = 65_536
@@ -63,6 +63,8 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
         self.timing = timing
         self.scanner = RequestScanner(ScanLimits(settings))
         self.opened = .now()
+        self.timer = LazyTimer(eventLoop)
+        self.timer.onDeadline = { [unowned self] in self.timeout() }
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -97,8 +99,8 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
+        // Nobody is behind this handler who would want to know.
         self.receiver?.clientReadCompleted()
-        context.fireChannelReadComplete()
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -165,7 +167,8 @@ final class HTTP1ServerHandler: ChannelInboundHandler, ClientStream {
 
     /// Stops reading when what waits is enough, and goes on when it is used up.
     func holdOrRead() {
-        guard let context = self.context, self.phase != .closed else { return }
+        // Within ``work()`` nobody knows yet how much will be left; whoever has called it asks again.
+        guard !self.isWorking, let context = self.context, self.phase != .closed else { return }
         let mayRead = self.phase == .lingering || self.inbound.readableBytes < Self.readAhead
         guard mayRead != self.hasRead else { return }
         self.hasRead = mayRead
@@ -179,7 +182,6 @@ extension ScanLimits {
         self.firstBufferSize = settings.clientHeaderBufferSize
         self.largeBuffers = settings.largeHeaderBuffers
         self.largeBufferSize = settings.largeHeaderBufferSize
-        self.allowsUnderscores = settings.allowsUnderscores
-        self.ignoresInvalidNames = settings.ignoresInvalidHeaders
+        self.names = FieldNameRule(settings)
     }
 }

@@ -6,12 +6,13 @@ internal import NIOCore
 /// the deadline moves away from it, and looks again when it goes off. Bound to its event loop.
 final class LazyTimer {
     private let eventLoop: any EventLoop
-    private let onDeadline: () -> Void
+    /// Called when the deadline has come.
+    var onDeadline: (() -> Void)?
     private var deadline: NIODeadline?
     private var scheduled: Scheduled<Void>?
     private var scheduledFor = NIODeadline.distantFuture
 
-    init(_ eventLoop: any EventLoop, onDeadline: @escaping () -> Void) {
+    init(_ eventLoop: any EventLoop, onDeadline: (() -> Void)? = nil) {
         self.eventLoop = eventLoop
         self.onDeadline = onDeadline
     }
@@ -47,7 +48,7 @@ final class LazyTimer {
         guard let deadline = self.deadline else { return }
         if NIODeadline.now() >= deadline {
             self.deadline = nil
-            self.onDeadline()
+            self.onDeadline?()
         } else {
             self.schedule(deadline)
         }

@@ -26,6 +26,7 @@ enum ProblemCode: String, Sendable, Hashable, CaseIterable {
     case idempotencyKeyMalformed = "idempotency_key_malformed"
     case idempotencyKeyReused = "idempotency_key_reused"
     case idempotencyKeyInUse = "idempotency_key_in_use"
+    case idempotencyBodyTooLarge = "idempotency_body_too_large"
 
     /// - Parameter lastFailure: Of the last attempt, when no instance has answered.
     init?(status: UInt16, flags: ResponseFlags, lastFailure: UpstreamFailure.Kind?) {
@@ -93,6 +94,8 @@ enum ProblemCode: String, Sendable, Hashable, CaseIterable {
         case .idempotencyKeyMalformed: "An Idempotency-Key is 1 to 128 visible ASCII characters."
         case .idempotencyKeyReused:
             "Another request was made with this Idempotency-Key; nothing was done. Use a new key for new work."
+        case .idempotencyBodyTooLarge:
+            "With an Idempotency-Key, a body may have \(GatewayWorker.maxHeldBody) bytes: it is compared as a whole."
         case .idempotencyKeyInUse:
             "The first request with this Idempotency-Key is under way; come back for its answer."
         }

@@ -65,12 +65,20 @@ struct RequestID: Sendable, Hashable {
     }
 
     static func write(_ word: UInt64, into buffer: inout ByteBuffer) {
-        var shift: UInt64 = 64
-        while shift > 0 {
-            shift -= 4
-            let digit = UInt8(truncatingIfNeeded: word &>> shift & 15)
-            buffer.writeInteger(digit < 10 ? digit + 48 : digit + 87)
-        }
+        buffer.writeInteger(Self.digits(UInt32(truncatingIfNeeded: word &>> 32)))
+        buffer.writeInteger(Self.digits(UInt32(truncatingIfNeeded: word)))
+    }
+
+    /// Eight digits at once, the first in the highest byte.
+    private static func digits(_ word: UInt32) -> UInt64 {
+        // A nibble to each byte.
+        var nibbles = UInt64(word)
+        nibbles = (nibbles | nibbles &<< 16) & 0x0000_FFFF_0000_FFFF
+        nibbles = (nibbles | nibbles &<< 8) & 0x00FF_00FF_00FF_00FF
+        nibbles = (nibbles | nibbles &<< 4) & 0x0F0F_0F0F_0F0F_0F0F
+        // 1 in each byte that becomes a letter.
+        let letters = (nibbles &+ 0x0606_0606_0606_0606) &>> 4 & 0x0101_0101_0101_0101
+        return nibbles &+ 0x3030_3030_3030_3030 &+ letters &* 39
     }
 
     var text: String {

@@ -21,7 +21,7 @@ protocol ClientStream: AnyObject {
     /// Sends what was written now, instead of when more has come or the answer has ended.
     func flush()
     /// How long the client may take, from now on: of the request's location.
-    func apply(_ timing: ClientTiming)
+    func apply(_ timing: ClientTiming, now: NIODeadline)
 }
 
 /// What a location says about the client's connection. Milliseconds.
@@ -125,5 +125,5 @@ extension ClientStream {
     /// HTTP/2 gathers what is written in one tick by itself.
     func flush() {}
     /// Its own limits hold for the whole connection.
-    func apply(_ timing: ClientTiming) {}
+    func apply(_ timing: ClientTiming, now: NIODeadline) {}
 }

@@ -2,7 +2,6 @@ package import Logging
 internal import NIOCore
 internal import NIOPosix
 package import ParleyCore
-internal import ParleyHTTPClient
 
 /// Says where a configuration would send requests. It runs the gateway's own routing up to the choice of an instance:
 /// nothing listens, no name is resolved, no certificate, password file or log is opened.
@@ -19,7 +18,7 @@ package final class RoutePlanner: Sendable {
     ) async throws {
         let log = AccessLogWriter(logger: logger, time: time)
         let certificates = UpstreamCertificates(time: time)
-        let connections = HTTPConnections.ofGateway()
+        let questions = OwnQuestions(time: time)
         let shared = GatewayShared(
             logger: logger,
             time: time,
@@ -29,7 +28,7 @@ package final class RoutePlanner: Sendable {
             hostname: ProcessFacts.hostname,
             pid: ProcessFacts.pid,
             upstreamCertificates: certificates,
-            health: GatewayHealth(connections: connections, timeLimit: .seconds(1), time: time)
+            health: GatewayHealth(questions: questions, timeLimit: .seconds(1), time: time)
         )
         let compiler = PlanCompiler(
             purpose: .routing,
@@ -39,7 +38,7 @@ package final class RoutePlanner: Sendable {
             log: log,
             accessLog: nil,
             upstreamCertificates: certificates,
-            connections: connections
+            questions: questions
         )
         let plan = try await compiler.compile(model, after: nil)
         let loop = MultiThreadedEventLoopGroup.singleton.next()

@@ -60,11 +60,11 @@ package struct RequestHost: Sendable, Hashable {
     }
 }
 
-/// The servers that listen on one socket, by their names.
-package struct ServerTable: Sendable {
-    private var exact: ByteTable
-    private var wildcards: HostWildcards
-    private var regexes: [(regex: CompiledRegex, index: Int)] = []
+/// The servers that listen on one socket, by their names. A class: it is held while it is looked into, not copied.
+package final class ServerTable: Sendable {
+    private let exact: ByteTable
+    private let wildcards: HostWildcards
+    private let regexes: [(regex: CompiledRegex, index: Int)]
     /// The server of hosts that no name fits.
     package let fallback: Int
 
@@ -73,6 +73,7 @@ package struct ServerTable: Sendable {
         var exact: [(key: [UInt8], value: Int)] = []
         var suffixes: [(key: [UInt8], value: Int)] = []
         var prefixes: [(key: [UInt8], value: Int)] = []
+        var regexes: [(regex: CompiledRegex, index: Int)] = []
         for (index, names) in servers {
             for name in names {
                 switch name {
@@ -85,10 +86,11 @@ package struct ServerTable: Sendable {
                 case .regex(var regex):
                     // Names have no case; the host comes in lower case, whatever the expression is written in.
                     regex.ignoresCase = true
-                    self.regexes.append((try CompiledRegex(regex), index))
+                    regexes.append((try CompiledRegex(regex), index))
                 }
             }
         }
+        self.regexes = regexes
         self.exact = ByteTable(exact)
         self.wildcards = HostWildcards(suffixes: suffixes, prefixes: prefixes)
         self.fallback = fallback

@@ -18,6 +18,12 @@ package struct UpstreamURI: Sendable {
 
     private let part: Part
 
+    /// Whether a target goes on as the client wrote it, as long as no rule has changed it.
+    var passesTarget: Bool {
+        if case .none = self.part { return true }
+        return false
+    }
+
     package init(_ target: ProxyTarget, match: LocationModel.Match) {
         guard let uri = target.uri else {
             self.part = .none

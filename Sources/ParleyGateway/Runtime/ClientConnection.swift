@@ -9,11 +9,13 @@ final class ClientConnection: RequestAcceptor {
         var port: Int
     }
 
-    unowned let worker: GatewayWorker
+    let worker: GatewayWorker
     /// `nil` when nobody is connected: routes are only asked for.
     let channel: (any Channel)?
     let socketKey: String
     private(set) var socket: GatewayPlan.Socket
+    /// Of the plan that the socket was looked up in; none yet.
+    private var planGeneration = -1
     let number: UInt64
     private(set) var requests = 0
     /// Of the socket, or whom the PROXY protocol names.
@@ -126,7 +128,8 @@ final class ClientConnection: RequestAcceptor {
         configuration.maximumAge = .milliseconds(Int64(timing.keepaliveTime))
         configuration.fields = HTTP2FieldLimits(
             section: settings.largeHeaderBuffers * settings.largeHeaderBufferSize,
-            field: settings.largeHeaderBufferSize
+            field: settings.largeHeaderBufferSize,
+            names: FieldNameRule(settings)
         )
         let handler = HTTP2ServerHandler(acceptor: self, configuration: configuration)
         self.onDrain { [unowned handler] in handler.drain() }
@@ -169,8 +172,11 @@ final class ClientConnection: RequestAcceptor {
     private func begin(_ head: RequestHead, stream: any ClientStream) -> Exchange {
         self.requests += 1
         // A reload applies from the next request on, also to connections that are open.
-        if let current = self.worker.plan.sockets.first(where: { $0.address == self.socketKey }) {
-            self.socket = current
+        if self.worker.plan.generation != self.planGeneration {
+            self.planGeneration = self.worker.plan.generation
+            if let current = self.worker.plan.sockets.first(where: { $0.address == self.socketKey }) {
+                self.socket = current
+            }
         }
         let exchange = self.worker.exchange()
         exchange.begin(head, stream: stream, connection: self)

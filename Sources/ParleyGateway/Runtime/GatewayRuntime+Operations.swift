@@ -1,7 +1,6 @@
 package import Logging
 internal import NIOCore
 package import ParleyCore
-internal import ParleyHTTPClient
 internal import Synchronization
 
 extension GatewayRuntime {
@@ -25,7 +24,7 @@ extension GatewayRuntime {
             log: log,
             accessLog: options.accessLog,
             upstreamCertificates: UpstreamCertificates(time: time),
-            connections: .ofGateway()
+            questions: OwnQuestions(time: time)
         )
         _ = try await compiler.compile(model, after: nil)
     }

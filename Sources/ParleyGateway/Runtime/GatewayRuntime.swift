@@ -3,7 +3,6 @@ internal import NIOCore
 internal import NIOPosix
 package import ParleyCore
 package import ParleyDiscovery
-internal import ParleyHTTPClient
 internal import ServiceLifecycle
 internal import Synchronization
 
@@ -57,10 +56,12 @@ package final class GatewayRuntime: Service, Sendable {
     private let changed = Signal()
     private let initial: GatewayModel
     let shared: GatewayShared
-    /// For what the gateway itself asks: how services are, which keys an issuer has.
-    private let connections = HTTPConnections.ofGateway()
+    private let questions: OwnQuestions
+    /// Apart from the others: anybody may ask for it.
+    private let healthQuestions: OwnQuestions
     private let compiler: PlanCompiler
     private let followers: PlanFollowers
+    private let sharedServers: SharedLimitServers
 
     package var records: RecordStore { self.shared.records }
 
@@ -79,6 +80,8 @@ package final class GatewayRuntime: Service, Sendable {
         let count = max(1, model.workers ?? System.coreCount)
         let log = AccessLogWriter(logger: logger, time: time)
         let certificates = UpstreamCertificates(time: time)
+        self.questions = OwnQuestions(time: time)
+        self.healthQuestions = OwnQuestions(time: time)
         self.shared = GatewayShared(
             logger: logger,
             time: time,
@@ -88,12 +91,13 @@ package final class GatewayRuntime: Service, Sendable {
             hostname: ProcessFacts.hostname,
             pid: ProcessFacts.pid,
             upstreamCertificates: certificates,
-            health: GatewayHealth(connections: self.connections, timeLimit: options.healthTimeout, time: time)
+            health: GatewayHealth(questions: self.healthQuestions, timeLimit: options.healthTimeout, time: time)
         )
+        self.sharedServers = SharedLimitServers(time: time)
         self.followers = PlanFollowers(
             resolver: options.resolver,
             rpcResolver: options.rpcResolver,
-            connections: self.connections,
+            questions: self.questions,
             shared: self.shared
         )
         self.compiler = PlanCompiler(
@@ -103,7 +107,7 @@ package final class GatewayRuntime: Service, Sendable {
             log: log,
             accessLog: options.accessLog,
             upstreamCertificates: certificates,
-            connections: self.connections
+            questions: self.questions
         )
     }
 
@@ -179,6 +183,7 @@ package final class GatewayRuntime: Service, Sendable {
         }
         self.shared.health.adopt(plan)
         self.followers.adopt(plan, ready)
+        self.sharedServers.adopt(plan)
         try await self.listen(plan, group)
         self.state.withLock { $0.isListening = true }
         self.changed.ring()
@@ -187,12 +192,15 @@ package final class GatewayRuntime: Service, Sendable {
             tasks.addTask { try await self.shared.log.run() }
             tasks.addTask { try await self.maintain() }
             tasks.addTask { await self.followers.run() }
+            tasks.addTask { await self.sharedServers.run() }
             try? await gracefulShutdown()
             await self.drain()
+            await self.endConnections()
             tasks.cancelAll()
             while (try? await tasks.next()) != nil {}
         }
-        await self.close()
+        await self.questions.shutdown()
+        await self.healthQuestions.shutdown()
     }
 
     // MARK: - Listening
@@ -285,11 +293,14 @@ package final class GatewayRuntime: Service, Sendable {
         }
         guard let group = first.group else { return }
         let next: GatewayPlan
+        var prepared: GatewayPlan?
         do {
             next = try await self.compiler.compile(model, after: plan)
+            prepared = next
             try await self.followers.prepare(next)
             try await self.listen(next, group)
         } catch {
+            if let prepared { self.followers.discard(prepared) }
             // What was opened for it is not needed any more.
             await self.closeListeners(except: plan)
             self.shared.log.keep(plan.logs)
@@ -300,6 +311,7 @@ package final class GatewayRuntime: Service, Sendable {
             state.plan = next
             state.since = now
         }
+        self.sharedServers.adopt(next)
         for worker in workers {
             try await worker.eventLoop.submit { worker.worker?.adopt(next) }.get()
         }
@@ -340,17 +352,16 @@ package final class GatewayRuntime: Service, Sendable {
         for channel in listeners.values { try? await channel.close() }
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.drain() }.get() }
         let deadline = self.time.now.advanced(by: self.options.gracePeriod)
-        while self.shared.openConnections > 0, self.time.now < deadline {
+        while self.shared.underWay > 0, self.time.now < deadline {
             guard (try? await self.time.sleep(for: .milliseconds(10))) != nil else { break }
         }
     }
 
-    private func close() async {
+    private func endConnections() async {
         let workers = self.state.withLock { $0.workers }
         // Who has waited until now is told.
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.giveUp() }.get() }
         for worker in workers { try? await worker.eventLoop.submit { worker.worker?.close() }.get() }
-        await self.connections.shutdown()
     }
 
     /// What has to happen from time to time.

@@ -18,6 +18,7 @@ final class GatewayShared: Sendable {
 
     private struct State {
         var connections = 0
+        var alone = 0
         var accepted: UInt64 = 0
         var refused: UInt64 = 0
         /// Outliers of a whole interval, which no event loop has seen.
@@ -86,6 +87,11 @@ final class GatewayShared: Sendable {
     }
 
     var openConnections: Int { self.state.withLock { $0.connections } }
+
+    /// Connections, and requests that go on without theirs.
+    var underWay: Int { self.state.withLock { $0.connections + $0.alone } }
+
+    func aloneChanged(by change: Int) { self.state.withLock { $0.alone += change } }
 
     /// How often checks have taken an instance out, or back in.
     var healthChanges: UInt64 { self.state.withLock { $0.healthChanges } }

@@ -5,7 +5,7 @@ extension GatewayWorker {
     /// Counts and logs a request that is over, and keeps its story if something went wrong.
     func record(_ exchange: Exchange) {
         if let probe = exchange.probe { return probe.note(exchange) }
-        let duration = (NIODeadline.now() - exchange.started).nanoseconds / 1_000
+        let duration = ((exchange.ended ?? .now()) - exchange.started).nanoseconds / 1_000
         let bytesIn = Int64(exchange.head.block.bytes.readableBytes + exchange.bodyBytesReceived)
         let location = exchange.location
         self.metrics.requestEnded(
@@ -34,21 +34,23 @@ extension GatewayWorker {
 
     private func countAttempts(_ exchange: Exchange) {
         let isCurrent = exchange.plan === self.plan
-        for (index, note) in exchange.attempts.enumerated() where note.upstream.index >= 0 {
-            let upstream = note.upstream
+        for index in exchange.attempts.indices {
+            let upstream = exchange.attempts[index].upstream
+            guard upstream.index >= 0 else { continue }
+            let peer = exchange.attempts[index].peer
             let number: Int
             let instance: Int
             if isCurrent {
                 number = upstream.index
-                instance = self.instanceNumber(note.peer, upstream)
+                instance = self.instanceNumber(peer, upstream)
             } else {
                 number = self.metrics.shape.upstreams.firstIndex(of: upstream.model.name) ?? -1
-                instance = self.metrics.instance(upstream.group.model(of: note.peer)?.name ?? "-", of: number)
+                instance = self.metrics.instance(upstream.group.model(of: peer)?.name ?? "-", of: number)
             }
             self.metrics.attemptEnded(
                 upstream: number,
                 instance: instance,
-                hasFailed: note.failure != nil,
+                hasFailed: exchange.attempts[index].failure != nil,
                 isRetry: index > 0
             )
         }

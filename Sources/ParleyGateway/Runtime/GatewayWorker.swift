@@ -12,6 +12,8 @@ final class GatewayWorker {
     var plan: GatewayPlan
     let regexes = RegexScratch()
     private var pools: [PoolKey: UpstreamPool] = [:]
+    /// Of ``pools``, found without comparing names. A plan's locations live as long as it does, so they go with it.
+    private var poolsOfLocations: [ObjectIdentifier: UpstreamPool] = [:]
     private var streams: [PoolKey: HTTP2Pool] = [:]
     /// Of the plans before, until their last connection has ended.
     private var leavingStreams: [HTTP2Pool] = []
@@ -20,8 +22,11 @@ final class GatewayWorker {
     private var chances: UInt64
     private var free: [Exchange] = []
     private var underWay: [Exchange] = []
+    private var alone = 0
+    private static let maxAlone = 256
     var connections: [ObjectIdentifier: ClientConnection] = [:]
     private(set) var isDraining = false
+    private var isClosed = false
     private var dateSecond: Int64 = -1
     private var dateBytes: [UInt8] = []
     var metrics: MetricsShard
@@ -96,8 +101,22 @@ final class GatewayWorker {
         self.record(exchange)
     }
 
+    /// A place among the requests that go on without their clients. The drain waits for them.
+    func takeAlone() -> Bool {
+        guard self.alone < Self.maxAlone else { return false }
+        self.alone += 1
+        self.shared.aloneChanged(by: 1)
+        return true
+    }
+
+    func giveAlone() {
+        self.alone -= 1
+        self.shared.aloneChanged(by: -1)
+    }
+
     func takeBack(_ exchange: Exchange) {
-        if self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan { self.free.append(exchange) }
+        guard !self.isClosed, self.free.count < Self.maxFreeExchanges, exchange.plan === self.plan else { return }
+        self.free.append(exchange)
     }
 
     /// What is under way is not waited for any longer.
@@ -117,7 +136,15 @@ final class GatewayWorker {
     }
 
     func pool(_ upstream: Upstream, _ location: CompiledLocation) -> UpstreamPool {
-        let key = self.key(upstream, location)
+        // One that a variable has named is another one each time.
+        let isOwn = upstream === location.upstream
+        if isOwn, let pool = self.poolsOfLocations[ObjectIdentifier(location)] { return pool }
+        let pool = self.pool(for: self.key(upstream, location), upstream)
+        if isOwn { self.poolsOfLocations[ObjectIdentifier(location)] = pool }
+        return pool
+    }
+
+    private func pool(for key: PoolKey, _ upstream: Upstream) -> UpstreamPool {
         if let pool = self.pools[key] { return pool }
         let pool = UpstreamPool(
             eventLoop: self.eventLoop,
@@ -185,6 +212,7 @@ final class GatewayWorker {
         self.instances = [:]
         // Each holds the plan of its last request.
         self.free = []
+        self.poolsOfLocations = [:]
         let names = Set(plan.metricsShape.upstreams)
         self.upstreamCounters = self.upstreamCounters.filter { names.contains($0.key) }
         let kept = Set(plan.upstreams.values.map { ObjectIdentifier($0) })
@@ -210,6 +238,8 @@ final class GatewayWorker {
     }
 
     func close() {
+        self.isClosed = true
+        self.free = []
         self.logBuffer.flush(to: self.shared.log)
         for pool in self.pools.values { pool.close() }
         for pool in self.streams.values { pool.close() }

@@ -1,4 +1,4 @@
-/// What a byte may be in a head, looked up instead of compared.
+/// What a byte may be in a head.
 struct ByteKind: OptionSet, Sendable {
     let rawValue: UInt8
 
@@ -8,28 +8,30 @@ struct ByteKind: OptionSet, Sendable {
     static let method = ByteKind(rawValue: 2)
     /// 0x00–0x1F and 0x7F.
     static let control = ByteKind(rawValue: 4)
-    /// The rest of what RFC 9110 allows in a name: nginx calls these invalid and drops the field.
-    static let oddName = ByteKind(rawValue: 8)
     static let hex = ByteKind(rawValue: 16)
     static let digit = ByteKind(rawValue: 32)
 
-    private static let table: [UInt8] = (0...255).map { (byte: Int) -> UInt8 in
-        var kind: ByteKind = []
-        let scalar = UInt8(byte)
-        let isUpper = (65...90).contains(scalar)
-        let isLower = (97...122).contains(scalar)
-        let isDigit = (48...57).contains(scalar)
-        if isUpper || isLower || isDigit || scalar == UInt8(ascii: "-") { kind.insert(.plainName) }
-        if isUpper || scalar == UInt8(ascii: "_") || scalar == UInt8(ascii: "-") { kind.insert(.method) }
-        if scalar < 0x20 || scalar == 0x7F { kind.insert(.control) }
-        if "!#$%&'*+.^_`|~".utf8.contains(scalar) { kind.insert(.oddName) }
-        if isDigit || (65...70).contains(scalar) || (97...102).contains(scalar) { kind.insert(.hex) }
-        if isDigit { kind.insert(.digit) }
-        return kind.rawValue
+    /// Bits instead of a table: a table is a lazy global, and each look at one asks whether it has been made. What
+    /// the caller does not ask about is not computed.
+    @inline(__always)
+    static func of(_ byte: UInt8) -> ByteKind {
+        ByteKind(
+            rawValue: Self.bit(byte, 0x03FF_2000_0000_0000, 0x07FF_FFFE_07FF_FFFE)
+                | Self.bit(byte, 0x0000_2000_0000_0000, 0x0000_0000_87FF_FFFE) &<< 1
+                | Self.bit(byte, 0x0000_0000_FFFF_FFFF, 0x8000_0000_0000_0000) &<< 2
+                | Self.bit(byte, 0x03FF_0000_0000_0000, 0x0000_007E_0000_007E) &<< 4
+                | Self.bit(byte, 0x03FF_0000_0000_0000, 0x0000_0000_0000_0000) &<< 5
+        )
     }
 
+    /// - Parameters:
+    ///   - low: A bit for each of the bytes 0 to 63.
+    ///   - high: Of 64 to 127; above there is none.
     @inline(__always)
-    static func of(_ byte: UInt8) -> ByteKind { ByteKind(rawValue: Self.table[Int(byte)]) }
+    private static func bit(_ byte: UInt8, _ low: UInt64, _ high: UInt64) -> UInt8 {
+        let word = byte < 64 ? low : byte < 128 ? high : 0
+        return UInt8(truncatingIfNeeded: word &>> UInt64(byte & 63)) & 1
+    }
 
     @inline(__always)
     static func hexValue(_ byte: UInt8) -> UInt8? {

@@ -18,14 +18,13 @@ struct FieldLine {
         if last > start, bytes[last &- 1] == UInt8(ascii: "\r") { last &-= 1 }
         if last == start { return .end }
         var index = start
-        var isValid = true
+        var name = FieldNameKind.plain
         while index < last {
             let byte = bytes[index]
             if byte == UInt8(ascii: ":") { break }
-            let kind = ByteKind.of(byte)
-            if !kind.contains(.plainName) {
-                if byte <= 0x20 || byte == 0x7F { return .invalid("a character that no name can have") }
-                if byte != UInt8(ascii: "_") || !limits.allowsUnderscores { isValid = false }
+            if !ByteKind.of(byte).contains(.plainName) {
+                name.worsen(FieldNameKind(unusual: byte))
+                if name == .forbidden { return .invalid("a character that no name can have") }
             }
             index &+= 1
         }
@@ -45,7 +44,7 @@ struct FieldLine {
             }
             index &+= 1
         }
-        guard isValid || !limits.ignoresInvalidNames else { return .dropped }
+        guard !limits.names.drops(name) else { return .dropped }
         return .field(
             FieldBlock.Field(
                 name: ByteRange(start: start, count: nameEnd &- start),

@@ -5,9 +5,9 @@ enum HTTP1Writer {
     /// `GET /path HTTP/1.1` and its fields.
     static func write(_ head: RequestHead, into out: inout ByteBuffer) {
         Self.reserve(head.block, &out)
-        Self.copy([head.methodName], of: head.block.bytes, into: &out)
+        Self.copy(head.methodName, of: head.block.bytes, into: &out)
         out.writeInteger(UInt8(ascii: " "))
-        Self.copy([head.target], of: head.block.bytes, into: &out)
+        Self.copy(head.target, of: head.block.bytes, into: &out)
         out.writeStaticString(head.version == .http10 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n")
         Self.write(head.block, into: &out)
     }
@@ -26,7 +26,7 @@ enum HTTP1Writer {
                 UInt8(truncatingIfNeeded: 48 + status % 10)
             )
             if !head.reason.isEmpty || head.reason == .empty { out.writeStaticString(" ") }
-            Self.copy([head.reason], of: head.block.bytes, into: &out)
+            Self.copy(head.reason, of: head.block.bytes, into: &out)
         }
         out.writeStaticString("\r\n")
     }
@@ -69,11 +69,10 @@ enum HTTP1Writer {
         return offset + Int(range.count)
     }
 
-    private static func copy(_ ranges: [ByteRange], of bytes: ByteBuffer, into out: inout ByteBuffer) {
-        for range in ranges {
-            if let slice = bytes.getSlice(at: bytes.readerIndex + range.lowerBound, length: Int(range.count)) {
-                out.writeImmutableBuffer(slice)
-            }
+    private static func copy(_ range: ByteRange, of bytes: ByteBuffer, into out: inout ByteBuffer) {
+        bytes.withUnsafeReadableBytes { source in
+            guard range.upperBound <= source.count else { return }
+            out.writeBytes(UnsafeRawBufferPointer(rebasing: source[range.lowerBound..<range.upperBound]))
         }
     }
 
@@ -91,6 +90,23 @@ enum HTTP1Writer {
             shift -= 4
         }
         out.writeStaticString("\r\n")
+    }
+}
+
+extension ByteBuffer {
+    /// A number in digits, without a string on the way.
+    /// - Returns: How many bytes that took.
+    @discardableResult
+    mutating func writeDecimal(_ value: Int64) -> Int {
+        guard value >= 0 else { return self.writeString("\(value)") }
+        var divisor: Int64 = 1
+        while value / divisor >= 10 { divisor *= 10 }
+        var count = 0
+        while divisor > 0 {
+            count += self.writeInteger(UInt8(truncatingIfNeeded: 48 + value / divisor % 10))
+            divisor /= 10
+        }
+        return count
     }
 }
 

@@ -92,29 +92,35 @@ struct RequestLine {
             bytes[start] == UInt8(ascii: "H"), bytes[start + 3] == UInt8(ascii: "P")
         else { throw .malformed("no version") }
         var index = start + 5
-        var numbers = [0, 0]
-        for part in 0..<2 {
-            let first = index
-            while index < last, ByteKind.of(bytes[index]).contains(.digit) {
-                guard index - first < 3 else { throw .malformed("a version of too many digits") }
-                numbers[part] = numbers[part] * 10 + Int(bytes[index] - 48)
-                index += 1
-            }
-            guard index > first else { throw .malformed("no version") }
-            if part == 0 {
-                guard index < last, bytes[index] == UInt8(ascii: ".") else { throw .malformed("no version") }
-                index += 1
-            }
-        }
+        let major = try Self.number(bytes, &index, to: last)
+        guard index < last, bytes[index] == UInt8(ascii: ".") else { throw .malformed("no version") }
+        index += 1
+        let minor = try Self.number(bytes, &index, to: last)
         guard index == last else { throw .malformed("something behind the version") }
-        guard numbers[0] >= 1 else { throw .malformed("a version below 1") }
-        guard numbers[0] == 1 else { throw .unsupportedVersion }
-        return numbers[1] == 0 ? .http10 : .http11
+        guard major >= 1 else { throw .malformed("a version below 1") }
+        guard major == 1 else { throw .unsupportedVersion }
+        return minor == 0 ? .http10 : .http11
+    }
+
+    private static func number(_ bytes: Span<UInt8>, _ index: inout Int, to end: Int) throws(HeadRefusal) -> Int {
+        let first = index
+        var number = 0
+        while index < end, ByteKind.of(bytes[index]).contains(.digit) {
+            guard index - first < 3 else { throw .malformed("a version of too many digits") }
+            number = number * 10 + Int(bytes[index] - 48)
+            index += 1
+        }
+        guard index > first else { throw .malformed("no version") }
+        return number
     }
 }
 
 extension Method {
     package init(_ name: Span<UInt8>) {
+        if name.count == 3, name[0] == UInt8(ascii: "G"), name[1] == UInt8(ascii: "E"), name[2] == UInt8(ascii: "T") {
+            self = .get
+            return
+        }
         let names: [(StaticString, Method)]
         switch name.count {
         case 3: names = [("get", .get), ("put", .put)]

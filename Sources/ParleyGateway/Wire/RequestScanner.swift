@@ -12,6 +12,9 @@ package struct RequestScanner {
         case refused(HeadRefusal)
     }
 
+    /// Room is made once for as many as most heads have, and for those that are added on the way.
+    private static let usualFields = 16
+
     private let limits: ScanLimits
     private var allowance: HeadAllowance
     /// Where the line begins that is not complete yet.
@@ -44,9 +47,7 @@ package struct RequestScanner {
         self.lineStart = 0
         self.searched = 0
         self.hasLine = false
-        var fields = self.head.block.fields
-        fields.removeAll(keepingCapacity: true)
-        self.head = RequestHead(block: FieldBlock(fields: fields))
+        self.head = RequestHead()
         self.target = .origin
         self.lengths = 0
         self.codings = 0
@@ -61,9 +62,10 @@ package struct RequestScanner {
             let consumed = try self.scanLines(buffer.readableBytesUInt8Span)
             guard let consumed else { return .incomplete }
             guard let bytes = buffer.getSlice(at: buffer.readerIndex, length: consumed) else { return .incomplete }
-            self.head.block.bytes = bytes
-            let head = self.head
-            self.head.block = FieldBlock()
+            // Handed over, not copied.
+            var head = RequestHead()
+            swap(&head, &self.head)
+            head.block.bytes = bytes
             return .head(head, consumed: consumed)
         } catch {
             return .refused(error)
@@ -131,6 +133,7 @@ package struct RequestScanner {
         self.head.authority = line.authority
         self.head.version = line.version
         self.head.keepsAlive = line.version == .http11
+        self.head.block.fields.reserveCapacity(Self.usualFields)
         self.target = line.form
         self.hasLine = true
     }

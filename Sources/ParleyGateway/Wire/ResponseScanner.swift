@@ -12,6 +12,9 @@ package struct ResponseScanner {
         case tooLarge
     }
 
+    /// Room is made once for as many as most heads have.
+    private static let usualFields = 12
+
     private let maxSize: Int
     private let limits: ScanLimits
     private var lineStart = 0
@@ -23,8 +26,7 @@ package struct ResponseScanner {
     package init(maxSize: Int) {
         self.maxSize = maxSize
         var limits = ScanLimits()
-        limits.allowsUnderscores = true
-        limits.ignoresInvalidNames = false
+        limits.names = .answers
         self.limits = limits
     }
 
@@ -32,9 +34,7 @@ package struct ResponseScanner {
         self.lineStart = 0
         self.searched = 0
         self.hasLine = false
-        var fields = self.head.block.fields
-        fields.removeAll(keepingCapacity: true)
-        self.head = ResponseHead(block: FieldBlock(fields: fields))
+        self.head = ResponseHead()
         self.lengths = 0
     }
 
@@ -42,16 +42,29 @@ package struct ResponseScanner {
     ///   - buffer: all bytes of the head that have come; it may only grow between two calls.
     ///   - isHead: whether the answer is one to HEAD, which has no body whatever it says.
     package mutating func scan(_ buffer: ByteBuffer, isHead: Bool) -> Outcome {
-        let outcome = self.scanLines(buffer.readableBytesUInt8Span, isHead: isHead)
-        guard case .head(_, let consumed) = outcome else { return outcome }
-        guard let bytes = buffer.getSlice(at: buffer.readerIndex, length: consumed) else { return .incomplete }
-        self.head.block.bytes = bytes
-        let head = self.head
-        self.head.block = FieldBlock()
-        return .head(head, consumed: consumed)
+        switch self.scanLines(buffer.readableBytesUInt8Span, isHead: isHead) {
+        case .incomplete: return .incomplete
+        case .invalid(let reason): return .invalid(reason)
+        case .tooLarge: return .tooLarge
+        case .complete(let consumed):
+            guard let bytes = buffer.getSlice(at: buffer.readerIndex, length: consumed) else { return .incomplete }
+            // Handed over, not copied.
+            var head = ResponseHead()
+            swap(&head, &self.head)
+            head.block.bytes = bytes
+            return .head(head, consumed: consumed)
+        }
     }
 
-    private mutating func scanLines(_ bytes: Span<UInt8>, isHead: Bool) -> Outcome {
+    private enum Progress {
+        case incomplete
+        /// The head takes so many bytes.
+        case complete(Int)
+        case invalid(String)
+        case tooLarge
+    }
+
+    private mutating func scanLines(_ bytes: Span<UInt8>, isHead: Bool) -> Progress {
         while true {
             guard let end = bytes.newline(from: max(self.searched, self.lineStart)) else {
                 self.searched = bytes.count
@@ -63,11 +76,12 @@ package struct ResponseScanner {
             if !self.hasLine {
                 guard self.readStatusLine(bytes, to: end) else { return .invalid("no status line of HTTP") }
                 self.hasLine = true
+                self.head.block.fields.reserveCapacity(Self.usualFields)
             } else {
                 switch FieldLine.read(bytes, from: self.lineStart, to: end, limits: self.limits) {
                 case .end:
                     self.settleFraming(isHead: isHead)
-                    return .head(self.head, consumed: end + 1)
+                    return .complete(end + 1)
                 case .invalid(let reason):
                     return .invalid(reason)
                 case .dropped:

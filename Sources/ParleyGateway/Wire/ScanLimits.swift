@@ -1,11 +1,10 @@
-/// How large a head may be, and how strict its names are read: nginx's `client_header_buffer_size`,
-/// `large_client_header_buffers`, `underscores_in_headers` and `ignore_invalid_headers`.
+/// How large a head may be, and which of its fields are passed on: nginx's `client_header_buffer_size` and
+/// `large_client_header_buffers`, and ``FieldNameRule``.
 package struct ScanLimits: Sendable, Hashable {
     package var firstBufferSize = 1_024
     package var largeBuffers = 4
     package var largeBufferSize = 8_192
-    package var allowsUnderscores = false
-    package var ignoresInvalidNames = true
+    package var names = FieldNameRule()
 
     package init() {}
 }

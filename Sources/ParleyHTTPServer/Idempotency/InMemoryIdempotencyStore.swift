@@ -78,6 +78,14 @@ public final class InMemoryIdempotencyStore: IdempotencyStore {
         }
     }
 
+    /// Whoever has begun cannot say how it ended: another may begin at `leaseUntil`.
+    package func renew(_ key: IdempotencyKey, token: String, leaseUntil: Timestamp) {
+        self.state.withLock { state in
+            guard state.entries[key]?.token == token, state.entries[key]?.answer == nil else { return }
+            state.entries[key]?.until = leaseUntil
+        }
+    }
+
     public func release(_ key: IdempotencyKey, token: String) {
         self.state.withLock { state in
             guard state.entries[key]?.token == token, state.entries[key]?.answer == nil else { return }

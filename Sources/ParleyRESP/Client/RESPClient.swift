@@ -63,6 +63,15 @@ public final class RESPClient: RESPExecutor, Service {
     /// Keeps the connections. Returns after a graceful shutdown, when every command that had been taken is answered, or
     /// after cancellation, when every connection is closed. A client runs once.
     public func run() async throws {
+        try await withGracefulShutdownHandler {
+            try await self.runUntilCancelled()
+        } onGracefulShutdown: {
+            self.stop()
+        }
+    }
+
+    /// As ``run()``, and a graceful shutdown does not end it: for an owner that still has work to do then.
+    package func runUntilCancelled() async throws {
         let begins = self.state.withLock { state in
             guard case .idle = state.phase else { return false }
             state.phase = .running
@@ -71,17 +80,13 @@ public final class RESPClient: RESPExecutor, Service {
         guard begins else { throw self.error(.closed, "a client runs once: make another") }
         self.changed.ring()
         await withTaskCancellationHandler {
-            await withGracefulShutdownHandler {
-                await withTaskGroup(of: Void.self) { group in
-                    for slot in 0..<self.configuration.sharedConnections {
-                        group.addTask { await self.keep(slot) }
-                    }
-                    if self.connector.asksSentinels { group.addTask { await self.watchMaster() } }
-                    await self.waitUntilStopping()
-                    group.cancelAll()
+            await withTaskGroup(of: Void.self) { group in
+                for slot in 0..<self.configuration.sharedConnections {
+                    group.addTask { await self.keep(slot) }
                 }
-            } onGracefulShutdown: {
-                self.stop()
+                if self.connector.asksSentinels { group.addTask { await self.watchMaster() } }
+                await self.waitUntilStopping()
+                group.cancelAll()
             }
             // What is still leased was told to finish.
             for connection in self.state.withLock({ Array($0.leased.values) }) { await connection.waitUntilClosed() }

@@ -8,6 +8,16 @@ struct WantedDifference: Sendable {
 
     static let all: [WantedDifference] = [
         WantedDifference(
+            id: "errors-of-calls",
+            reason: "A client of gRPC gets the gateway's own errors as gRPC has them: 200, grpc-status, no body."
+        ) { found in
+            found.exchange.label.hasPrefix("gRPC: ") && !found.subject.answers.isEmpty
+                && zip(found.nginx.answers, found.subject.answers).allSatisfy { nginx, subject in
+                    nginx.status >= 400 && subject.status == 200 && subject.body.isEmpty
+                        && subject.head?.values("grpc-status").count == 1
+                }
+        },
+        WantedDifference(
             id: "no-http-0.9-from-upstreams",
             reason: "Bytes that are no HTTP answer are an error of the upstream (502), never the client's body."
         ) { found in

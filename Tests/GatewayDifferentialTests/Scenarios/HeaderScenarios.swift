@@ -104,6 +104,9 @@ enum HeaderScenarios {
             "ignore_invalid_headers off;\nlocation / { proxy_pass http://{up1}; }",
             Variants.all(["/"], more: 60, fields: Self.names)
         ),
+        Self.namesOverHTTP2("", ""),
+        Self.namesOverHTTP2(": underscores are allowed", "underscores_in_headers on;"),
+        Self.namesOverHTTP2(": invalid ones are passed", "ignore_invalid_headers off;"),
         .server(
             "answer's fields: hidden, passed, ignored",
             """
@@ -244,6 +247,27 @@ enum HeaderScenarios {
         ["X-Fine: q", "X-Fine: r", "X_Under: s", "X_Under: t"], ["Content_Length: 5"],
         ["X-Long-" + String(repeating: "n", count: 300) + ": v"],
     ]
+
+    private static func namesOverHTTP2(_ name: String, _ setting: String) -> Scenario {
+        let names = Self.names.filter { $0.allSatisfy { $0.utf8.allSatisfy { $0 < 0x80 && $0 != 0x22 } } }
+        let requests = ["/", "/v"].flatMap { target in names.map { Request("GET", target, $0) } }
+        return Scenario(
+            "header names over HTTP/2" + name,
+            """
+            server {
+                listen {listen} ssl http2;
+                ssl_certificate {folder}/server.pem;
+                ssl_certificate_key {folder}/server.key;
+                \(setting)
+                location / { proxy_pass http://{up1}; }
+                location /v { return 200 "$http_x_under|$http_x_fine"; }
+            }
+            """,
+            requests.map { request in
+                Exchange(request.label, [.curl(Curl(version: .http2, host: "names.test", requests: [request]))])
+            }
+        )
+    }
 
     /// What is compressed differs in its bytes from one compressor to the next; that it is compressed does not.
     private static let gzip: [Exchange] = {

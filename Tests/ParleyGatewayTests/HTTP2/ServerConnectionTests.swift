@@ -144,21 +144,6 @@ import Testing
         #expect(server.written().map(\.kind) == [1])
     }
 
-    @Test func anAnswerBeforeTheEndOfTheRequestStopsIt() throws {
-        let server = TestConnection.server()
-        let handle = try #require(server.request(1, isEnd: false))
-        server.machine.respond(handle, ResponseHead(status: 413), isEnd: true)
-        let frames = server.written()
-        #expect(frames.map(\.kind) == [1, 3])
-        #expect(frames[1].word == HTTP2ErrorCode.noError.rawValue)
-        // What was under way is no fault, and is given back to the connection's window.
-        let before = server.connectionWindow
-        server.feed(Frame.data(1, [1, 2, 3], isEnd: false) + Frame.headers(1, [TextField("a", "b")], isEnd: true))
-        #expect(server.taken().isEmpty)
-        #expect(server.written().isEmpty)
-        #expect(server.connectionWindow == before)
-    }
-
     @Test func cookieCrumbsAreJoined() throws {
         let server = TestConnection.server()
         let crumbs = [

@@ -13,7 +13,7 @@ internal import Testing
     /// Runs them around `body`, once they are connected.
     private func with(_ servers: [SharedLimitServer], _ body: () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for server in servers { group.addTask { await server.run() } }
+            for server in servers { group.addTask { await server.run(while: { true }, Signal()) } }
             for server in servers {
                 try await eventually("a connection") {
                     let use = SharedLimitUse(zone: "probe", rate: 1_000_000, burst: 1_000_000_000)
@@ -97,7 +97,7 @@ internal import Testing
         let use = self.slow("z", burst: 0)
         #expect(await server.check([use], keys: [[1]], milliseconds: 50) == .unavailable)
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { await server.run() }
+            group.addTask { await server.run(while: { true }, Signal()) }
             #expect(await server.check([use], keys: [[1]], milliseconds: 50) == .unavailable)
             group.cancelAll()
         }

@@ -38,6 +38,9 @@ struct HTTP2Configuration: Sendable {
     /// Server: how long an answer that is complete on our side may wait for a client that takes nothing of it; at most
     /// twice as long (nginx: `send_timeout`). Before that it is the consumer who waits.
     var sendTimeout = TimeAmount.seconds(60)
+    /// Server: how long a client that has got its answer may go on with its request before it is told to stop; at most
+    /// twice as long (nginx in HTTP/1: `lingering_timeout`).
+    var lingerTimeout = TimeAmount.seconds(5)
     /// Server: after so many requests, or so long, the connection is ended gently (nginx: `keepalive_requests`,
     /// `keepalive_time`).
     var maximumRequests = 1000

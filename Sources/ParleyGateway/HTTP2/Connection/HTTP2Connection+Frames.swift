@@ -187,8 +187,8 @@ extension HTTP2Connection {
             return false
         }
         self.data = nil
-        if frame.isEnd, let handle = frame.stream, let slot = self.slot(handle) {
-            self.remoteEnded(slot, trailers: nil)
+        if let handle = frame.stream, let slot = self.slot(handle) {
+            if frame.isEnd { self.remoteEnded(slot, trailers: nil) } else { self.endIfExhausted(slot) }
         }
         return true
     }
@@ -240,6 +240,11 @@ extension HTTP2Connection {
         guard header.stream != 0 else { throw Self.onStreamZero(header) }
         guard !self.isIdle(header.stream) else { throw Self.idle(header) }
         guard let slot = self.table.slot(of: header.stream) else { return try self.overhead(now: now) }
+        // It has got its answer, and sends no more.
+        if self.slots[slot].isLingering {
+            self.release(slot)
+            return try self.overhead(now: now)
+        }
         let code = HTTP2ErrorCode(rawValue: word)
         let isEarly = now - self.slots[slot].openedAt < self.configuration.resetLifetime
         let end: HTTP2StreamEnd = !self.isServer && code == .refusedStream ? .refused : .reset(code)

@@ -121,13 +121,14 @@ extension HTTP2Connection {
         }
         self.flood.request(now: now)
         if section.isTooLarge {
-            return try self.refuse(stream, status: self.configuration.oversizedStatus, isEnd ? nil : .noError)
+            return try self.refuse(stream, status: self.configuration.oversizedStatus, isEnd: isEnd, now: now)
         }
         let head: RequestHead
         do {
             head = try section.requestHead(isEnd: isEnd)
         } catch {
-            return try self.refuse(stream, status: self.configuration.malformedStatus, .protocolError)
+            let status = self.configuration.malformedStatus
+            return try self.refuse(stream, status: status, isEnd: isEnd, resetAfterEnd: .protocolError, now: now)
         }
         self.flood.useful()
         let slot = self.makeStream(stream, now: now)
@@ -137,15 +138,19 @@ extension HTTP2Connection {
         self.events.append(.request(self.handle(slot), head))
     }
 
-    /// Answers a request that nobody else gets to see, and resets its stream with the code if there is one.
-    private mutating func refuse(_ stream: UInt32, status: UInt16, _ code: HTTP2ErrorCode?) throws(HTTP2Error) {
-        self.requestCount &+= 1
-        let head = ResponseHead(status: status, version: .http2)
-        self.writeHead(head, stream: stream, isEnd: true)
-        if let code {
-            self.output.writeReset(stream: stream, code: code)
-            self.recentResets.add(stream)
-        }
+    /// Answers a request that nobody else gets to see.
+    private mutating func refuse(
+        _ stream: UInt32,
+        status: UInt16,
+        isEnd: Bool,
+        resetAfterEnd code: HTTP2ErrorCode = .noError,
+        now: NIODeadline
+    ) throws(HTTP2Error) {
+        let slot = self.makeStream(stream, now: now)
+        self.slots[slot].hasRemoteEnded = isEnd
+        self.slots[slot].resetAfterEnd = code
+        self.writeHead(ResponseHead(status: status, version: .http2), stream: stream, isEnd: true)
+        self.localEnded(slot)
         guard self.flood.reset() else { throw Self.tooManyResets }
     }
 

@@ -196,14 +196,15 @@ extension HTTP2Connection {
         self.localEnded(slot)
     }
 
-    private mutating func localEnded(_ slot: Int) {
+    mutating func localEnded(_ slot: Int) {
         self.slots[slot].local = .ended
         guard self.isServer else { return }
-        // What the client still sends has no use: it is told to stop, and the answer counts (RFC 9113, section 8.1).
-        if self.slots[slot].hasRemoteEnded, self.slots[slot].resetAfterEnd == .noError {
+        if self.slots[slot].resetAfterEnd != .noError {
+            self.reset(slot, self.slots[slot].resetAfterEnd)
+        } else if self.slots[slot].hasRemoteEnded {
             self.release(slot)
         } else {
-            self.reset(slot, self.slots[slot].resetAfterEnd)
+            self.linger(slot)
         }
     }
 

@@ -50,6 +50,7 @@ extension HTTP2Connection {
         self.credit(self.slots[slot].inbound.readableBytes)
         self.table.remove(self.slots[slot].identifier)
         self.liveStreams -= 1
+        if self.slots[slot].isLingering { self.lingeringStreams -= 1 }
         let generation = self.slots[slot].generation &+ 1
         self.generations = max(self.generations, generation)
         self.slots[slot] = HTTP2StreamState()
@@ -71,6 +72,35 @@ extension HTTP2Connection {
     mutating func cancel(_ handle: HTTP2StreamHandle, _ code: HTTP2ErrorCode) {
         guard let slot = self.slot(handle) else { return }
         self.reset(slot, code)
+    }
+
+    // MARK: Answers before the end of the request
+
+    /// Server: the answer is complete, the request is not. What still comes is thrown away until the client has ended
+    /// or has nothing left of its window; only then it is told to stop (RFC 9113, section 8.1). A client that is in the
+    /// middle of sending when the reset comes with the answer may take the answer for broken: curl does.
+    mutating func linger(_ slot: Int) {
+        self.credit(self.slots[slot].inbound.readableBytes)
+        self.slots[slot].inbound = ByteBuffer()
+        self.slots[slot].isDiscarding = true
+        self.slots[slot].isWanted = false
+        self.slots[slot].isLingering = true
+        self.lingeringStreams += 1
+        self.endIfExhausted(slot)
+    }
+
+    /// A client that lingers and may send no more would wait for a window that does not come.
+    mutating func endIfExhausted(_ slot: Int) {
+        guard self.slots[slot].isLingering, self.slots[slot].receiveWindow <= 0 else { return }
+        self.reset(slot, .noError)
+    }
+
+    /// Tells the clients to stop whose streams were lingering at the last call already.
+    mutating func expireLingering() {
+        guard self.lingeringStreams > 0 else { return }
+        for slot in self.slots.indices where self.slots[slot].isLingering {
+            if self.slots[slot].hasLingered { self.reset(slot, .noError) } else { self.slots[slot].hasLingered = true }
+        }
     }
 
     // MARK: Bodies that come
@@ -133,10 +163,13 @@ extension HTTP2Connection {
     /// The peer has ended its side.
     mutating func remoteEnded(_ slot: Int, trailers: FieldBlock?) {
         self.slots[slot].hasRemoteEnded = true
+        let isLingering = self.slots[slot].isLingering
+        guard isLingering || !self.slots[slot].isDiscarding else { return }
         self.slots[slot].receivedTrailers = trailers
-        guard !self.slots[slot].isDiscarding else { return }
         if self.slots[slot].expected >= 0, self.slots[slot].received != self.slots[slot].expected {
             self.broken(slot, .contentLength)
+        } else if isLingering {
+            self.release(slot)
         } else if self.slots[slot].isWanted {
             self.slots[slot].isWanted = false
             self.tellEnd(slot)
@@ -163,6 +196,7 @@ extension HTTP2Connection {
             self.reset(slot, .protocolError)
             return
         }
+        guard !self.slots[slot].isLingering else { return self.reset(slot, .protocolError) }
         guard !self.slots[slot].isDiscarding else { return }
         self.credit(self.slots[slot].inbound.readableBytes)
         self.slots[slot].inbound = ByteBuffer()

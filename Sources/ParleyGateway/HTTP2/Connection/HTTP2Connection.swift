@@ -55,6 +55,8 @@ struct HTTP2Connection: ~Copyable {
     var table = HTTP2StreamTable()
     /// Streams that have not ended, with those that the client has opened without writing a head.
     var liveStreams = 0
+    /// Server: those among them that are answered and whose client has not ended.
+    var lingeringStreams = 0
     /// Streams ever opened.
     var requestCount = 0
     var sendWindow = HTTP2Window.initial
@@ -105,6 +107,8 @@ struct HTTP2Connection: ~Copyable {
 
     init(_ role: Role, configuration: HTTP2Configuration = HTTP2Configuration()) {
         self.role = role
+        var configuration = configuration
+        if case .client = role { configuration.fields.names = .answers }
         self.configuration = configuration
         self.decoder = HPACKDecoder(tableSize: Self.tableSize)
         self.flood = HTTP2FloodGuard(configuration)

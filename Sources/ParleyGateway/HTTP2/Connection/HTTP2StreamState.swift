@@ -40,6 +40,10 @@ struct HTTP2StreamState: Sendable {
     var hasProgressed = false
     /// What our end is followed by if the peer has not ended, or the peer has broken a rule.
     var resetAfterEnd = HTTP2ErrorCode.noError
+    /// Server: answered, and the client has not ended (``HTTP2Connection/linger(_:)``).
+    var isLingering = false
+    /// And was so when somebody last looked.
+    var hasLingered = false
 
     // MARK: What we receive
 

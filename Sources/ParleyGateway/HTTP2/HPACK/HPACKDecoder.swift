@@ -61,7 +61,8 @@ struct HPACKDecoder: ~Copyable, Sendable {
             valueCount: entry.valueCount,
             known: entry.known,
             pseudo: entry.pseudo,
-            isMalformed: entry.isMalformed
+            name: entry.name,
+            isValueMalformed: entry.isValueMalformed
         )
     }
 
@@ -76,13 +77,13 @@ struct HPACKDecoder: ~Copyable, Sendable {
         let index = try Self.integer(input, &position, prefix: prefix)
         var known = KnownField.other
         var pseudo = PseudoField.none
-        var isMalformed = false
+        var nameKind = FieldNameKind.plain
         if index == 0 {
             try self.string(input, &position, into: &section.block.bytes)
             let name = section.block.bytes.readableBytesUInt8Span.extracting(start...)
             known = KnownField(name)
             pseudo = PseudoField(name)
-            isMalformed = !HTTP2FieldRules.isName(name, isPseudo: pseudo != .none)
+            nameKind = FieldNameKind(http2: name, isPseudo: pseudo != .none)
         } else {
             guard let entry = self.entry(index) else { throw Self.noEntry(index) }
             if index <= HPACKStaticTable.count {
@@ -90,23 +91,27 @@ struct HPACKDecoder: ~Copyable, Sendable {
             } else {
                 let offset = self.table.offset(of: entry)
                 Self.copy(self.table.bytes, offset, entry.nameCount, to: &section.block.bytes)
-                // An entry may be marked for its value, so the name is looked at again.
-                if entry.isMalformed {
-                    let name = section.block.bytes.readableBytesUInt8Span.extracting(start...)
-                    isMalformed = !HTTP2FieldRules.isName(name, isPseudo: entry.pseudo != .none)
-                }
             }
+            nameKind = entry.name
             known = entry.known
             pseudo = entry.pseudo
         }
         let nameCount = section.block.bytes.writerIndex &- start
         try self.string(input, &position, into: &section.block.bytes)
         let valueCount = section.block.bytes.writerIndex &- start &- nameCount
+        let isValueMalformed: Bool
         do {
             let field = section.block.bytes.readableBytesUInt8Span.extracting(start...)
-            if !isMalformed { isMalformed = !HTTP2FieldRules.isValue(field.extracting(nameCount...)) }
+            isValueMalformed = !HTTP2FieldSection.isValue(field.extracting(nameCount...))
             if isIndexed {
-                self.table.insert(field, nameCount: nameCount, known: known, pseudo: pseudo, isMalformed: isMalformed)
+                self.table.insert(
+                    field,
+                    nameCount: nameCount,
+                    known: known,
+                    pseudo: pseudo,
+                    name: nameKind,
+                    isValueMalformed: isValueMalformed
+                )
             }
         }
         guard section.admits(name: nameCount, value: valueCount) else {
@@ -118,7 +123,8 @@ struct HPACKDecoder: ~Copyable, Sendable {
             valueCount: valueCount,
             known: known,
             pseudo: pseudo,
-            isMalformed: isMalformed
+            name: nameKind,
+            isValueMalformed: isValueMalformed
         )
     }
 

@@ -48,7 +48,8 @@ struct HPACKDynamicTable: ~Copyable, Sendable {
         nameCount: Int,
         known: KnownField,
         pseudo: PseudoField,
-        isMalformed: Bool
+        name: FieldNameKind,
+        isValueMalformed: Bool
     ) {
         let size = field.count &+ Self.overhead
         guard size <= self.maximumSize else {
@@ -64,7 +65,8 @@ struct HPACKDynamicTable: ~Copyable, Sendable {
                 valueCount: field.count &- nameCount,
                 known: known,
                 pseudo: pseudo,
-                isMalformed: isMalformed
+                name: name,
+                isValueMalformed: isValueMalformed
             )
         )
         self.bytes.writeBytes(field.bytes)

@@ -178,7 +178,8 @@ struct HPACKEncoder: ~Copyable, Sendable {
             nameCount: nameCount,
             known: known,
             pseudo: pseudo,
-            isMalformed: false
+            name: .plain,
+            isValueMalformed: false
         )
         guard self.table.inserted != before else { return }
         let number = UInt32(truncatingIfNeeded: self.table.inserted)

@@ -30,7 +30,8 @@ struct HPACKEntry: Sendable {
     var valueCount: Int
     var known: KnownField
     var pseudo: PseudoField
-    var isMalformed: Bool
+    var name: FieldNameKind
+    var isValueMalformed: Bool
 
     /// What an entry counts against the limits (RFC 7541, section 4.1).
     var size: Int { self.nameCount &+ self.valueCount &+ HPACKDynamicTable.overhead }
@@ -79,7 +80,8 @@ final class HPACKStaticTable: Sendable {
                     valueCount: value.utf8.count,
                     known: known,
                     pseudo: pseudo,
-                    isMalformed: false
+                    name: .plain,
+                    isValueMalformed: false
                 )
             )
             bytes.writeBytes(nameBytes)

@@ -36,6 +36,7 @@ struct HTTP2FieldSection: ~Copyable, Sendable {
     /// The fields went over a limit; those from there on were decoded and thrown away.
     private(set) var isTooLarge = false
     private(set) var cookies = 0
+    private var isPastPseudoFields = false
     private var size = 0
     private let limits: HTTP2FieldLimits
 
@@ -58,21 +59,29 @@ struct HTTP2FieldSection: ~Copyable, Sendable {
         return !self.isTooLarge
     }
 
-    /// Takes over a field whose bytes are the last of the block.
-    mutating func add(nameCount: Int, valueCount: Int, known: KnownField, pseudo: PseudoField, isMalformed: Bool) {
+    /// Takes over a field whose bytes are the last of the block, or drops it with them.
+    mutating func add(
+        nameCount: Int,
+        valueCount: Int,
+        known: KnownField,
+        pseudo: PseudoField,
+        name: FieldNameKind,
+        isValueMalformed: Bool
+    ) {
         let start = self.block.bytes.readableBytes &- nameCount &- valueCount
         let value = ByteRange(start: start &+ nameCount, count: valueCount)
-        if isMalformed {
-            self.fail(Self.isName(self.block.bytes, start, nameCount, pseudo) ? .fieldValue : .fieldName)
-        }
+        if name == .forbidden { self.fail(.fieldName) }
+        if isValueMalformed { self.fail(.fieldValue) }
         guard pseudo != .none else {
+            self.isPastPseudoFields = true
+            guard !self.limits.names.drops(name) else { return self.block.bytes.moveWriterIndex(to: start) }
             if known == .cookie { self.cookies &+= 1 }
             self.block.fields.append(
                 FieldBlock.Field(name: ByteRange(start: start, count: nameCount), value: value, known: known)
             )
             return
         }
-        if !self.block.fields.isEmpty { self.fail(.pseudoFieldLate) }
+        if self.isPastPseudoFields { self.fail(.pseudoFieldLate) }
         let bit: UInt8 = 1 << pseudo.rawValue
         if self.seen & bit != 0 { self.fail(.pseudoFieldTwice) }
         self.seen |= bit
@@ -119,48 +128,7 @@ struct HTTP2FieldSection: ~Copyable, Sendable {
         }
     }
 
-    private static func isName(_ bytes: ByteBuffer, _ start: Int, _ count: Int, _ pseudo: PseudoField) -> Bool {
-        let name = bytes.readableBytesUInt8Span.extracting(start..<start &+ count)
-        return HTTP2FieldRules.isName(name, isPseudo: pseudo != .none)
-    }
-}
-
-/// How much of header fields is kept (``HTTP2Configuration``).
-struct HTTP2FieldLimits: Sendable, Hashable {
-    /// Of one message, counted as SETTINGS_MAX_HEADER_LIST_SIZE does: 32 more for each field.
-    var section: Int
-    /// Name and value of one field.
-    var field: Int
-}
-
-/// What names and values may hold (RFC 9113, section 8.2.1; RFC 9110, section 5.6.2).
-enum HTTP2FieldRules {
-    // One bit for each ASCII character that a token in lower case may hold.
-    private static let lowTokens: UInt64 = {
-        var bits: UInt64 = 0
-        for byte in "!#$%&'*+-.0123456789".utf8 { bits |= 1 << UInt64(byte) }
-        return bits
-    }()
-    private static let highTokens: UInt64 = {
-        var bits: UInt64 = 0
-        for byte in "^_`abcdefghijklmnopqrstuvwxyz|~".utf8 { bits |= 1 << UInt64(byte - 64) }
-        return bits
-    }()
-
-    static func isName(_ name: Span<UInt8>, isPseudo: Bool) -> Bool {
-        let low = Self.lowTokens
-        let high = Self.highTokens
-        var index = isPseudo ? 1 : 0
-        guard name.count > index else { return false }
-        while index < name.count {
-            let byte = name[index]
-            let bits = byte < 64 ? low : byte < 128 ? high : 0
-            guard bits >> UInt64(byte & 63) & 1 == 1 else { return false }
-            index &+= 1
-        }
-        return true
-    }
-
+    /// What a value may hold (RFC 9113, section 8.2.1).
     static func isValue(_ value: Span<UInt8>) -> Bool {
         guard value.count > 0 else { return true }
         if Self.isBlank(value[0]) || Self.isBlank(value[value.count &- 1]) { return false }
@@ -172,4 +140,14 @@ enum HTTP2FieldRules {
     }
 
     private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+}
+
+/// What is kept of header fields (``HTTP2Configuration``).
+struct HTTP2FieldLimits: Sendable, Hashable {
+    /// Of one message, counted as SETTINGS_MAX_HEADER_LIST_SIZE does: 32 more for each field.
+    var section: Int
+    /// Name and value of one field.
+    var field: Int
+    /// Which fields are dropped.
+    var names = FieldNameRule()
 }

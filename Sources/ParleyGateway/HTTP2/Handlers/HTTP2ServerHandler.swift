@@ -10,6 +10,9 @@ final class HTTP2ServerHandler: HTTP2Handler {
     /// Since when there is no stream; `nil` while there is one.
     private var idleSince: NIODeadline?
     private var drainDeadline = NIODeadline.distantFuture
+    /// When streams are looked at that stall, and that linger.
+    private var stallDeadline = NIODeadline.distantFuture
+    private var lingerDeadline = NIODeadline.distantFuture
     /// The timer has found the connection drained, with a client that does not read its last bytes.
     private var isOverdue = false
 
@@ -35,6 +38,7 @@ final class HTTP2ServerHandler: HTTP2Handler {
         self.openedAt = now
         self.idleSince = now
         let configuration = self.connection.configuration
+        self.stallDeadline = now + configuration.sendTimeout
         self.arm(now + min(configuration.idleTimeout, configuration.sendTimeout))
     }
 
@@ -92,6 +96,10 @@ final class HTTP2ServerHandler: HTTP2Handler {
         } else if self.connection.requestCount >= self.connection.configuration.maximumRequests {
             self.drain()
         }
+        if self.connection.lingeringStreams > 0, self.lingerDeadline == .distantFuture {
+            self.lingerDeadline = now + self.connection.configuration.lingerTimeout
+            self.arm(self.lingerDeadline)
+        }
     }
 
     override func timerFired(now: NIODeadline) {
@@ -111,10 +119,16 @@ final class HTTP2ServerHandler: HTTP2Handler {
             self.connection.releaseMemory()
             if self.connection.liveStreams == 0 { self.streams = [] }
         }
-        if self.connection.liveStreams > 0 {
-            self.connection.expireStalled()
-            next = min(next, now + configuration.sendTimeout)
+        if now >= self.lingerDeadline {
+            self.connection.expireLingering()
+            self.lingerDeadline =
+                self.connection.lingeringStreams > 0 ? now + configuration.lingerTimeout : .distantFuture
         }
+        if now >= self.stallDeadline {
+            self.connection.expireStalled()
+            self.stallDeadline = now + configuration.sendTimeout
+        }
+        next = min(next, self.lingerDeadline, self.connection.liveStreams > 0 ? self.stallDeadline : next)
         if self.connection.drain == .none, now >= self.openedAt + configuration.maximumAge { self.drain() }
         if self.connection.drain == .announced { next = min(next, self.drainDeadline) }
         self.arm(next)
