@@ -17,6 +17,7 @@ extension ChaosTests {
                       servers: [\(servers.joined(separator: ", "))]
                   proxy:
                     version: \(version)
+                    context: false
                     connect_timeout: 1s
                     read_timeout: 500ms
                     next_upstream: {on: [error, timeout, invalid_header]}
