@@ -31,6 +31,7 @@ let package = Package(
             dependencies: [
                 .product(name: "ParleyCore", package: "parley"),
                 .product(name: "ParleyGateway", package: "parley"),
+                .product(name: "ParleyHTTPClient", package: "parley"),
                 .product(name: "ParleyOps", package: "parley"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),

@@ -58,6 +58,22 @@ extension ChaosTests {
             }
         }
 
+        /// Who is there stays, who comes is turned away, and there is room again when one has gone.
+        @Test func oneAboveTheLimitIsClosed() async throws {
+            let configuration = Self.configuration.replacingOccurrences(of: "65536", with: "50")
+            try await ChaosGateway.with(configuration) { gateway in
+                var clients = try (0..<50).map { _ in try Client(gateway.port) }
+                try await self.speak(clients, to: gateway)
+                let rejected = try Client(gateway.port)
+                #expect(rejected.hasInput(within: 5_000))
+                #expect((try? rejected.receive()) ?? 0 == 0)
+                try await self.speak(clients, to: gateway)
+                clients.removeLast()
+                let hasRoom = try await isEventually { (try? Client.get("/", at: gateway.port))?.text == "here" }
+                #expect(hasRoom)
+            }
+        }
+
         private func speak(_ clients: [Client], to gateway: ChaosGateway) async throws {
             for client in clients { #expect(try client.get("/").text == "here") }
         }

@@ -14,7 +14,7 @@ extension ChaosTests {
                   listen: 127.0.0.1:0
                   connection: {header_timeout: 1s}
                   body_timeout: 1s
-                  send_timeout: 1s
+                  send_timeout: 2s
                   upstreams: {bulk: ["127.0.0.1:\(upstream.port)"]}
                   routes: [{path: /bulk, upstream: bulk}, {path: /, return: {status: 200, text: here}}]
                 """

@@ -5,7 +5,7 @@ import Testing
 
 extension ChaosTests {
     @Suite struct UpstreamFaults {
-        private static func configuration(_ ports: [Int], maxFails: Int = 0) -> String {
+        private static func configuration(_ ports: [Int], maxFails: Int = 0, version: String = "1.1") -> String {
             let servers = ports.map {
                 "{address: \"127.0.0.1:\($0)\", max_fails: \(maxFails), fail_timeout: 1s}"
             }
@@ -16,6 +16,8 @@ extension ChaosTests {
                     shop:
                       servers: [\(servers.joined(separator: ", "))]
                   proxy:
+                    version: \(version)
+                    context: false
                     connect_timeout: 1s
                     read_timeout: 500ms
                     next_upstream: {on: [error, timeout, invalid_header]}
@@ -28,7 +30,7 @@ extension ChaosTests {
             try await ChaosGateway.start(
                 """
                 gateway:
-                  listen: 127.0.0.1:\(port)
+                  listen: {address: "127.0.0.1:\(port)", http2: true}
                   keepalive_requests: 1000000
                   routes: [{path: /, return: {status: 200, text: \(name)}}]
                 """
@@ -36,9 +38,10 @@ extension ChaosTests {
         }
 
         /// Whoever is killed, or hangs, the other one answers: not one request is lost.
-        @Test(arguments: [0, 1]) func killedAndHungInstancesLoseNoRequest(maxFails: Int) async throws {
+        @Test(arguments: [0, 1], ["1.1", "2"])
+        func killedAndHungInstancesLoseNoRequest(maxFails: Int, version: String) async throws {
             let (first, second) = (try await self.service("first"), try await self.service("second"))
-            let configuration = Self.configuration([first.port, second.port], maxFails: maxFails)
+            let configuration = Self.configuration([first.port, second.port], maxFails: maxFails, version: version)
             try await ChaosGateway.with(configuration) { gateway in
                 for _ in 0..<20 { #expect(try Client.get("/", at: gateway.port).status == 200) }
                 let (descriptors, memory) = (try gateway.descriptors, try gateway.residentKilobytes)
@@ -57,7 +60,9 @@ extension ChaosTests {
                 try await self.bothAnswer(load)
                 let counts = try await load.stop()
                 #expect(counts.failed == 0, "\(counts.failures)")
-                print("killed and hung: \(counts.answered) answers over \(counts.connections) connections")
+                print(
+                    "killed and hung, HTTP/\(version): \(counts.answered) answers over \(counts.connections) connections"
+                )
                 await killed.process.killNow()
                 await second.process.killNow()
                 // Kept connections to them are gone with them.

@@ -1,5 +1,6 @@
 import Logging
 import ParleyCore
+import ParleyHTTPClient
 
 @testable import ParleyGateway
 @testable import ParleyOps
@@ -83,9 +84,11 @@ enum ConfigurationFuzz {
         purpose: .routing,
         time: SystemTimeSource(),
         random: SeededRandomSource(seed: 1),
+        logger: Logger(label: "fuzz"),
         log: AccessLogWriter(logger: Logger(label: "fuzz"), time: SystemTimeSource()),
         accessLog: nil,
-        upstreamCertificates: UpstreamCertificates(time: SystemTimeSource())
+        upstreamCertificates: UpstreamCertificates(time: SystemTimeSource()),
+        connections: .ofGateway()
     )
 
     /// A plan, or an error that says where.
