@@ -8,27 +8,37 @@ internal import Synchronization
 
 /// What every command needs: writing, colours, and errors in one place.
 enum Console {
-    /// What a command has not been able to print. The first is enough.
-    private static let lost = Mutex<(any Error)?>(nil)
+    /// Why a command has not been able to print something; `errno` of the first time.
+    private static let lost = Mutex<Int32?>(nil)
+
+    /// Whether all that was printed has been taken. Who prints again and again stops when it has not.
+    static var isHeard: Bool { Self.lost.withLock { $0 == nil } }
 
     /// Prints what the command is asked for. Where it cannot be written, the command fails at its end.
     static func out(_ text: String) {
-        do {
-            try FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))
-        } catch {
-            Self.lost.withLock { $0 = $0 ?? error }
-        }
+        guard let error = Self.write(text, to: STDOUT_FILENO) else { return }
+        Self.lost.withLock { $0 = $0 ?? error }
     }
 
     /// Prints what a server says on its way. Nobody may be able to read it (a full disk, a pipe without a reader):
     /// the server goes on.
-    static func note(_ text: String) {
-        try? FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))
-    }
+    static func note(_ text: String) { _ = Self.write(text, to: STDOUT_FILENO) }
 
     /// Where it cannot be written, there is nobody left to tell.
-    static func error(_ text: String) {
-        try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
+    static func error(_ text: String) { _ = Self.write(text, to: STDERR_FILENO) }
+
+    /// - Returns: `errno` of what went wrong.
+    private static func write(_ text: String, to descriptor: Int32) -> Int32? {
+        var rest = Array((text + "\n").utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+            if count > 0 {
+                rest = rest.dropFirst(count)
+            } else if errno != EINTR {
+                return errno
+            }
+        }
+        return nil
     }
 
     static var isTerminal: Bool {
@@ -55,7 +65,11 @@ enum Console {
         do {
             try await body()
             if let error = Self.lost.withLock({ $0 }) {
-                Self.error("parley: cannot write to standard output: \(error); make room, or write elsewhere")
+                // Whoever has closed the pipe has seen enough.
+                if error != EPIPE {
+                    let words = String(cString: strerror(error))
+                    Self.error("parley: cannot write to standard output: \(words); make room, or write elsewhere")
+                }
                 throw ExitCode.failure
             }
         } catch let code as ExitCode {

@@ -62,7 +62,7 @@ struct WatchOptions: ParsableArguments {
         guard self.watch else { return try await show() }
         let time = SystemTimeSource()
         var wasSeen = false
-        while true {
+        while Console.isHeard {
             // From the top of a cleared screen; a file gets one look below the other.
             if Console.isTerminal, !asJSON { Console.out("\u{1B}[H\u{1B}[2J\(time.wallTime)\n") }
             do {

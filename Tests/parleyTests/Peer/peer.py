@@ -65,7 +65,11 @@ def http_server():
             self.begin(("content-length", str(len(body))))
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        # Hundreds connect at once; the library's five would have the system drop them.
+        request_queue_size = 1024
+
+    server = Server(("127.0.0.1", 0), Handler)
     say(server.server_address[1])
     server.serve_forever()
 
